@@ -1,0 +1,1 @@
+"""Training, export and verification of translation models: everything that needs torch or onnx."""

@@ -1,0 +1,100 @@
+"""The training configuration file: what each key means, its unit and its default.
+
+It does not know how any of it is carried out.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TransformerConfiguration(_Section):
+    """A pre-norm Transformer with tied embeddings."""
+
+    family: Literal["transformer"]
+    hidden_size: PositiveInt = 128
+    num_heads: PositiveInt = 4
+    feed_forward_size: PositiveInt = 256
+    num_encoder_layers: PositiveInt = 4
+    num_decoder_layers: PositiveInt = 4
+    dropout: Fraction = 0.2
+    max_positions: PositiveInt = Field(512, description="longest source or target, in tokens")
+    alignment_layer: int = Field(
+        2, ge=0, description="decoder layer whose cross-attention, averaged over heads, is reported (from 0)"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError("hidden_size must be a multiple of num_heads")
+        if self.alignment_layer >= self.num_decoder_layers:
+            raise ValueError("alignment_layer must be below num_decoder_layers")
+        return self
+
+
+class RecurrentConfiguration(_Section):
+    """A bidirectional recurrent encoder and an attentional decoder with input feeding (Luong et al. 2015)."""
+
+    family: Literal["recurrent"]
+    cell: Literal["lstm", "gru"] = "lstm"
+    hidden_size: PositiveInt = Field(256, description="of the decoder and of the embeddings")
+    encoder_hidden_size: PositiveInt = Field(256, description="of each encoder direction")
+    score: Literal["general"] = "general"
+    dropout: Fraction = 0.3
+    max_positions: PositiveInt = Field(512, description="longest source or target, in tokens")
+
+
+ModelConfiguration = Annotated[TransformerConfiguration | RecurrentConfiguration, Field(discriminator="family")]
+
+
+class DataConfiguration(_Section):
+    """A parallel corpus of files SPLIT.LANGUAGE.gz, one sentence a line."""
+
+    source_language: str
+    target_language: str
+    train: str = "train"
+    validation: str = "val"
+    vocabulary_size: PositiveInt = Field(6000, description="pieces of the joint SentencePiece BPE model")
+    max_length: PositiveInt = Field(100, description="longer training pairs are left out, in tokens")
+    licence: str = Field(description="licence of the corpus, for the model card")
+    citation: str = Field(description="what to cite, for the model card")
+
+
+class OptimizationConfiguration(_Section):
+    """Warm-up, stable phase, linear decay to zero (Hägele et al. 2024), AdamW, EMA of the weights."""
+
+    seed: int = 1
+    batch_tokens: PositiveInt = Field(4096, description="target tokens of a batch over all processes, padding included")
+    max_epochs: PositiveInt = 60
+    learning_rate: PositiveFloat = 4e-3
+    warmup_steps: PositiveInt = 1000
+    decay_fraction: float = Field(0.3, gt=0, le=1, description="share of all steps spent decaying to zero")
+    weight_decay: float = Field(0.0, ge=0)
+    label_smoothing: Fraction = 0.1
+    gradient_clip: PositiveFloat = Field(1.0, description="largest norm of the whole gradient")
+    ema_decay: Fraction = Field(0.998, description="of the averaged weights, a step")
+    patience: PositiveInt = Field(10, description="epochs without a better validation BLEU before stopping")
+
+
+class TrainingConfiguration(_Section):
+    """One model: its data, its architecture, how it is optimised."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    data: DataConfiguration
+    model: ModelConfiguration
+    optimization: OptimizationConfiguration = OptimizationConfiguration()
+
+
+def load_configuration(path: Path) -> TrainingConfiguration:
+    """Read and check a TOML file; raises OSError, tomllib.TOMLDecodeError or pydantic.ValidationError."""
+    return TrainingConfiguration.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

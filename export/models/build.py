@@ -1,0 +1,17 @@
+"""Makes the model that a configuration describes; the one place that knows both families."""
+
+from __future__ import annotations
+
+from export.configuration import ModelConfiguration, TransformerConfiguration
+from export.models.contract import TranslationModel
+from export.models.recurrent import Recurrent
+from export.models.transformer import Transformer
+
+
+def build_model(config: ModelConfiguration, vocabulary_size: int) -> TranslationModel:
+    """A freshly initialised model on the CPU."""
+    match config:
+        case TransformerConfiguration():
+            return Transformer(config, vocabulary_size)
+        case _:
+            return Recurrent(config, vocabulary_size)

@@ -1,0 +1,114 @@
+"""The two computations that torch.onnx cannot express well, each as plain torch and as one named ONNX node.
+
+Which form runs is decided by whether a graph is being exported; both compute the same function, and
+`export.verify` measures by how much they differ.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from export.models import masks
+
+
+def cached_self_attention(
+    query: Tensor, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Causal self-attention of one new token per row over its growing keys and values.
+
+    query, key, value (batch, heads, head_size); caches (batch, heads, capacity, head_size);
+    positions (batch,): where each row's key and value are written. Returns the attended values
+    (batch, heads, head_size) and both new caches. Source: Vaswani et al. 2017, equation 1.
+    ONNX form: com.microsoft GroupQueryAttention, which writes into caches that are bound in place.
+    """
+    batch, heads, head_size = query.shape
+    if torch.onnx.is_in_onnx_export():
+        hidden = heads * head_size
+        total_length = (positions.max() + 1).to(torch.int32)
+        attended, new_keys, new_values = torch.onnx.ops.symbolic_multi_out(
+            "com.microsoft::GroupQueryAttention",
+            [
+                query.reshape(batch, 1, hidden),
+                key.reshape(batch, 1, hidden),
+                value.reshape(batch, 1, hidden),
+                key_cache,
+                value_cache,
+                positions.to(torch.int32),
+                total_length,
+            ],
+            attrs={"num_heads": heads, "kv_num_heads": heads, "scale": 1.0 / math.sqrt(head_size)},
+            dtypes=[query.dtype] * 3,
+            shapes=[(batch, 1, hidden), tuple(key_cache.shape), tuple(value_cache.shape)],
+            version=1,
+        )
+        return attended.reshape(batch, heads, head_size), new_keys, new_values
+    capacity = key_cache.shape[2]
+    here = (torch.arange(capacity, device=positions.device)[None, :] == positions[:, None])[:, None, :, None]
+    new_keys = torch.where(here, key[:, :, None], key_cache)
+    new_values = torch.where(here, value[:, :, None], value_cache)
+    scores = torch.einsum("bhd,bhtd->bht", query, new_keys) / math.sqrt(head_size)
+    weights = masks.hide(scores, masks.written_mask(positions, capacity)[:, None]).softmax(-1)
+    return torch.einsum("bht,bhtd->bhd", weights, new_values), new_keys, new_values
+
+
+class BidirectionalRnn(nn.Module):
+    """One LSTM or GRU layer in each direction over ragged rows (Schuster and Paliwal 1997).
+
+    ONNX form: one LSTM or GRU node with `sequence_lens`; without it the backward direction reads padding.
+    """
+
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.forwards = kind(input_size, hidden_size, batch_first=True)
+        self.backwards = kind(input_size, hidden_size, batch_first=True)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """inputs (batch, source_length, input_size), lengths (batch,) -> (batch, source_length, 2 x hidden).
+
+        The backward direction starts at each row's last word; outputs beyond a row's length are zero.
+        """
+        if torch.onnx.is_in_onnx_export():
+            return self._onnx_node(inputs, lengths)
+        index = torch.arange(inputs.shape[1], device=inputs.device)[None, :]
+        inside = index < lengths[:, None]
+        reverse = torch.where(inside, lengths[:, None] - 1 - index, index)[:, :, None]
+        ahead, _ = self.forwards(inputs)
+        behind, _ = self.backwards(inputs.gather(1, reverse.expand_as(inputs)))
+        outputs = torch.cat([ahead, behind.gather(1, reverse.expand_as(behind))], -1)
+        return outputs * inside[:, :, None]
+
+    def _onnx_node(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        batch, source_length, _ = inputs.shape
+        hidden = self.forwards.hidden_size
+        kind = "LSTM" if isinstance(self.forwards, nn.LSTM) else "GRU"
+        weights = [self._onnx_gates(kind, name) for name in ("weight_ih_l0", "weight_hh_l0")]
+        bias = torch.cat([self._onnx_gates(kind, name) for name in ("bias_ih_l0", "bias_hh_l0")], dim=1)
+        attributes: dict[str, int | str] = {"hidden_size": hidden, "direction": "bidirectional"}
+        if kind == "GRU":
+            attributes["linear_before_reset"] = 1
+        num_states = 2 if kind == "LSTM" else 1
+        outputs, *_ = torch.onnx.ops.symbolic_multi_out(
+            kind,
+            [inputs.transpose(0, 1), *weights, bias, lengths.to(torch.int32)],
+            attrs=attributes,
+            dtypes=[inputs.dtype] * (1 + num_states),
+            shapes=[(source_length, 2, batch, hidden)] + [(2, batch, hidden)] * num_states,
+            version=14,
+        )
+        return outputs.permute(2, 0, 1, 3).reshape(batch, source_length, 2 * hidden)
+
+    def _onnx_gates(self, kind: str, name: str) -> Tensor:
+        order = _ONNX_GATE_ORDER[kind]
+        directions = []
+        for rnn in (self.forwards, self.backwards):
+            gates = getattr(rnn, name).chunk(len(order), 0)
+            directions.append(torch.cat([gates[i] for i in order]))
+        return torch.stack(directions)
+
+
+_ONNX_GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
+"""Torch keeps LSTM gates as input, forget, cell, output and GRU gates as reset, update, new; ONNX wants
+input, output, forget, cell and update, reset, hidden."""

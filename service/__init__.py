@@ -1,0 +1,1 @@
+"""The translation service: numpy, onnxruntime and gRPC; never torch, never onnx."""

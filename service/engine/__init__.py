@@ -1,0 +1,1 @@
+"""Continuous batching: all requests of a model share each decoder step."""

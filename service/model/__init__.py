@@ -1,0 +1,1 @@
+"""A published model on disk, and the onnxruntime sessions that run it."""

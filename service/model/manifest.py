@@ -1,0 +1,151 @@
+"""manifest.json: what a published version contains, and what its graphs take and give.
+
+It knows the file's form and how to prove the files against it; it does not run anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
+
+from service.model.errors import BundleError
+
+MANIFEST_FILE = "manifest.json"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+StateKind = Literal["constant", "carried", "growing"]
+Precision = Literal["fp32", "int8"]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+TokenId = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class State(_Part):
+    """One decoder state. axes: "batch" first; "source_length" and "capacity" vary, whole numbers do not.
+
+    kind: constant states are written once by the encoder; carried ones are replaced by every step; growing ones
+    gain one entry along "capacity" at each row's position.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+    kind: StateKind
+    dtype: Literal["float32"]
+    axes: tuple[str | PositiveInt, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = [axis for axis in self.axes if isinstance(axis, str)]
+        varying = {"constant": "source_length", "growing": "capacity"}.get(self.kind)
+        allowed = [["batch"]] if varying is None else [["batch"], ["batch", varying]]
+        if self.kind == "growing":
+            allowed = [["batch", "capacity"]]
+        if not self.axes or self.axes[0] != "batch" or named not in allowed:
+            raise ValueError(f"a {self.kind} state cannot have the axes {list(self.axes)}")
+        return self
+
+    def shape(self, *, batch: int, source_length: int, capacity: int) -> tuple[int, ...]:
+        """The axes as numbers."""
+        sizes = {"batch": batch, "source_length": source_length, "capacity": capacity}
+        return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
+
+
+class VocabularyFiles(_Part):
+    """SentencePiece files and the ids of the special tokens; source and target may be the same file."""
+
+    source: FileName
+    target: FileName
+    source_size: PositiveInt
+    target_size: PositiveInt
+    begin_id: TokenId
+    end_id: TokenId
+
+
+class FileRecord(_Part):
+    """A file's SHA-256 and its size in bytes."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    size: PositiveInt
+
+
+class Manifest(_Part):
+    """One published version of a model."""
+
+    format: Literal[1]
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    version: PositiveInt
+    family: Literal["transformer", "recurrent"]
+    precision: Precision
+    source_language: str
+    target_language: str
+    max_source_length: PositiveInt = Field(description="tokens, the end of the sentence included")
+    max_target_length: PositiveInt = Field(description="tokens, the end of the sentence included")
+    length_multiple: PositiveInt = Field(description="source axes and capacities are multiples of this")
+    num_candidates: PositiveInt = Field(description="best tokens that a step returns for each row")
+    vocabulary: VocabularyFiles
+    encoder: FileName
+    decoder_step: FileName
+    certificate: FileName
+    states: tuple[State, ...]
+    files: dict[FileName, FileRecord]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = {self.encoder, self.decoder_step, self.certificate, self.vocabulary.source, self.vocabulary.target}
+        if missing := sorted(named - self.files.keys()):
+            raise ValueError(f"no hash for {', '.join(missing)}")
+        if len({state.name for state in self.states}) != len(self.states):
+            raise ValueError("two states have the same name")
+        if max(self.vocabulary.begin_id, self.vocabulary.end_id) >= self.vocabulary.target_size:
+            raise ValueError("a special token lies outside of the target vocabulary")
+        return self
+
+    @property
+    def capacity(self) -> int:
+        """Entries of a growing state: max_target_length rounded up to length_multiple."""
+        return self.padded(self.max_target_length)
+
+    def padded(self, length: int) -> int:
+        """A length rounded up to length_multiple: padding to a multiple changes no result at all."""
+        return -(-length // self.length_multiple) * self.length_multiple
+
+    def states_of(self, kind: StateKind) -> tuple[State, ...]:
+        return tuple(state for state in self.states if state.kind == kind)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read FOLDER/manifest.json and prove every listed file's size and SHA-256; raises BundleError."""
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    except OSError as error:
+        raise BundleError(f"{folder}: {MANIFEST_FILE} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(f"{folder}: {MANIFEST_FILE} is not valid at {where}: {first['msg']}") from error
+    for name, record in sorted(manifest.files.items()):
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{folder}: {name} is missing or not a plain file")
+        if path.stat().st_size != record.size:
+            raise BundleError(f"{folder}: {name} has {path.stat().st_size} bytes, the manifest says {record.size}")
+        if file_sha256(path) != record.sha256:
+            raise BundleError(f"{folder}: {name} does not have the SHA-256 in the manifest")
+    return manifest
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a name may stand in a manifest and as a folder of the model store."""
+    return re.fullmatch(NAME_PATTERN, name) is not None

@@ -1,0 +1,90 @@
+"""Every setting of the server: environment variables `STEPSTREAM_*`, a TOML file, or flags of `stepstream serve`.
+
+Flags win over the environment, the environment over the file. This module does not know what the settings do.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+FILE_VARIABLE = "STEPSTREAM_SETTINGS_FILE"
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """The server's settings; each description gives the unit, each field its default."""
+
+    model_config = SettingsConfigDict(env_prefix="STEPSTREAM_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
+    port: Port = Field(8001, description="TCP port of gRPC; 0 for any free one")
+    metrics_port: Port = Field(8002, description="TCP port of /metrics, /live and /ready over HTTP; 0 for any free one")
+    model_store: Path = Field(Path("model_store"), description="folder of MODEL/VERSION/ folders")
+    execution_providers: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("cpu",),
+        description="ordered, comma-separated: cpu, cuda; options after a colon, as in cuda:device_id=0;arena_extend_strategy=kNextPowerOfTwo",
+    )
+    num_threads: int = Field(0, ge=0, description="threads that one model's step uses; 0: one for each core")
+    max_slots: PositiveInt = Field(64, description="sequences that share one model's decoder step")
+    max_queue_length: PositiveInt = Field(1024, description="requests that wait for a slot, for each model")
+    max_encode_tokens: PositiveInt = Field(
+        2048, description="source tokens, padding included, that one encode between two steps may take"
+    )
+    max_text_length: PositiveInt = Field(10_000, description="longest text, in characters")
+    max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
+    grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
+    verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_providers(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("execution_providers"), str):
+            values = values | {"execution_providers": tuple(values["execution_providers"].split(","))}
+        return values
+
+    @model_validator(mode="after")
+    def _check_providers(self) -> Self:
+        parse_providers(self.execution_providers)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get(FILE_VARIABLE)
+        if path and not Path(path).is_file():
+            raise FileNotFoundError(f"{FILE_VARIABLE}: {path} does not exist")
+        file = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+def parse_providers(names: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+    """onnxruntime's names and options of an ordered list such as ("cuda:device_id=1", "cpu")."""
+    parsed = []
+    for name in names:
+        short, _, options = name.strip().partition(":")
+        if short not in PROVIDERS:
+            raise ValueError(f"unknown execution provider {short!r}; known are {', '.join(PROVIDERS)}")
+        pairs = dict(part.strip().partition("=")[::2] for part in options.split(";") if part)
+        if not all(pairs.values()):
+            raise ValueError(f"an option of {short} has no value: {options!r}")
+        parsed.append((PROVIDERS[short], pairs))
+    return parsed
