@@ -1,0 +1,142 @@
+"""The exact 8-bit form of a graph: a row's result never depends on the rows beside it.
+
+Every product with a constant matrix takes int8 weights with one scale for each output column, and activations
+rounded to 8 bits with one scale for each row (not for the whole tensor: that would let a neighbour's outlier
+move a result). The products are sums of integers, so they are exact. Embeddings keep one scale for each token.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Array = npt.NDArray[np.generic]
+SMALLEST_ROW_MAXIMUM = 1e-8
+"""Stands in for the maximum of a row of zeros."""
+
+
+def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a float32 graph in which every constant matrix is int8; inputs and outputs are the same."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    _Quantizer(copy).run()
+    onnx.checker.check_model(copy)
+    return copy
+
+
+class _Quantizer:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._graph = model.graph
+        self._constants = {tensor.name: tensor for tensor in self._graph.initializer}
+        self._nodes: list[onnx.NodeProto] = []
+        self._names: set[str] = set()
+        self._activations: dict[str, tuple[str, str]] = {}
+        self._ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in self._graph.value_info}
+
+    def run(self) -> None:
+        for node in self._graph.node:
+            weight = self._matrix(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+            if weight is not None:
+                self._product(node, weight)
+            elif node.op_type == "Gather" and (table := self._matrix(node.input[0])) is not None:
+                self._lookup(node, table)
+            else:
+                self._nodes.append(node)
+        del self._graph.node[:]
+        self._graph.node.extend(self._nodes)
+        used = {name for node in self._nodes for name in node.input}
+        kept = [tensor for name, tensor in self._constants.items() if name in used]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
+        if "com.microsoft" not in {imported.domain for imported in self._model.opset_import}:
+            self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+    def _product(self, node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> None:
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if attributes.pop("transB", 0):
+            weight = weight.T
+        assert all(value in (0, 1, 1.0) for value in attributes.values()) and not attributes.get("transA")
+        integers, scales = quantize_columns(weight)
+        rows, row_scales = self._quantized_rows(node.input[0], weight.shape[0])
+        name = node.output[0]
+        product = self._add(
+            "MatMulIntegerToFloat",
+            [
+                rows,
+                self._constant(f"{node.input[1]}_int8", integers),
+                self._constant("one", np.float32(1.0)),
+                self._constant(f"{node.input[1]}_scales", scales),
+                self._constant("zero_point", np.uint8(128)),
+            ],
+            f"{name}_columns",
+            domain="com.microsoft",
+        )
+        bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
+        reshaped = self._ranks.get(node.input[0]) == 3
+        scaled = self._add("Mul", [product, row_scales], f"{name}_rows" if bias or reshaped else name)
+        if bias:
+            scaled = self._add("Add", [scaled, bias], f"{name}_biased" if reshaped else name)
+        if reshaped:
+            shape = self._add("Shape", [node.input[0]], f"{name}_input_shape")
+            leading = self._add(
+                "Slice",
+                [shape, self._constant("zero_1d", np.array([0])), self._constant("two_1d", np.array([2]))],
+                f"{name}_leading_shape",
+            )
+            last = self._constant(f"size_{weight.shape[1]}", np.array([weight.shape[1]]))
+            whole = self._add("Concat", [leading, last], f"{name}_shape", axis=0)
+            self._add("Reshape", [scaled, whole], name)
+
+    def _quantized_rows(self, name: str, size: int) -> tuple[str, str]:
+        """uint8 rows (rows, size) with zero point 128, and their scales (rows, 1), of a float activation."""
+        if name not in self._activations:
+            flat = name
+            if self._ranks.get(name) == 3:
+                flat = self._add("Reshape", [name, self._constant(f"rows_of_{size}", np.array([-1, size]))], f"{name}_flat")
+            magnitude = self._add("Abs", [flat], f"{name}_magnitude")
+            largest = self._add(
+                "ReduceMax", [magnitude, self._constant("last_axis", np.array([-1]))], f"{name}_largest", keepdims=0
+            )
+            smallest = self._constant("smallest_row_maximum", np.float32(SMALLEST_ROW_MAXIMUM))
+            positive = self._add("Max", [largest, smallest], f"{name}_positive")
+            scale = self._add("Mul", [positive, self._constant("one_127th", np.float32(1 / 127))], f"{name}_lookup_scale")
+            shape = self._add("Shape", [scale], f"{name}_num_rows")
+            zeros = self._add("Expand", [self._constant("zero_point", np.uint8(128)), shape], f"{name}_zero_points")
+            rows = self._add("QuantizeLinear", [flat, scale, zeros], f"{name}_uint8", axis=0)
+            column = self._add("Unsqueeze", [scale, self._constant("last_axis", np.array([-1]))], f"{name}_scales")
+            self._activations[name] = rows, column
+        return self._activations[name]
+
+    def _lookup(self, node: onnx.NodeProto, table: npt.NDArray[np.float32]) -> None:
+        integers, scales = quantize_columns(table.T)
+        source, ids, name = node.input[0], node.input[1], node.output[0]
+        rows = self._add("Gather", [self._constant(f"{source}_rows_int8", integers.T.copy()), ids], f"{name}_lookup_int8")
+        values = self._add("Cast", [rows], f"{name}_lookup_float", to=TensorProto.FLOAT)
+        scale = self._add("Gather", [self._constant(f"{source}_row_scales", scales[:, None]), ids], f"{name}_lookup_scale")
+        self._add("Mul", [values, scale], name)
+
+    def _matrix(self, name: str) -> npt.NDArray[np.float32] | None:
+        tensor = self._constants.get(name)
+        if tensor is None or len(tensor.dims) != 2 or tensor.data_type != TensorProto.FLOAT:
+            return None
+        matrix: npt.NDArray[np.float32] = numpy_helper.to_array(tensor)
+        return matrix
+
+    def _constant(self, name: str, value: Array | np.generic) -> str:
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def _add(self, operator: str, inputs: list[str], output: str, *, domain: str = "", **attributes: int) -> str:
+        self._nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
+        return output
+
+
+def quantize_columns(matrix: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """(inputs, outputs) -> int8 of the same shape and scales (outputs,): matrix = integers * scales, nearly."""
+    scales = np.maximum(np.abs(matrix).max(0), SMALLEST_ROW_MAXIMUM) / 127
+    integers = np.clip(np.rint(matrix / scales), -127, 127).astype(np.int8)
+    return integers, scales.astype(np.float32)

@@ -1,0 +1,44 @@
+"""Turns a graph module into an ONNX file with named, dynamic axes. It knows nothing of models."""
+
+from __future__ import annotations
+
+import warnings
+from typing import cast
+
+import onnx
+import torch
+
+from export.graphs import DecoderStepGraph, EncoderGraph
+
+OPSET = 21
+
+
+@torch.no_grad()
+def to_onnx(graph: EncoderGraph | DecoderStepGraph) -> onnx.ModelProto:
+    """Export through torch.export, check the result against the ONNX specification, return it in memory."""
+    dims = {name: torch.export.Dim(name, min=1) for name in ("source_length", "capacity")}
+    dims["batch"] = torch.export.Dim("batch", min=1)
+    shapes = tuple({axis: dims[name] for axis, name in axes.items()} for axes in graph.input_axes)
+    dynamic_shapes = shapes if isinstance(graph, EncoderGraph) else (*shapes[:3], shapes[3:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            graph.eval(),
+            graph.example_inputs(),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(graph.input_names),
+            output_names=list(graph.output_names),
+            dynamic_shapes=dynamic_shapes,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = cast(onnx.ModelProto, program.model_proto)
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.checker.check_model(model)
+    return model

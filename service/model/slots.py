@@ -1,0 +1,157 @@
+"""The rows of a decoder step: every sequence in flight, its states, and the step that advances them all.
+
+Rows 0..num_rows-1 are in use, always without a gap, so that a step computes exactly the rows in flight. It does
+not know requests or how a token is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.model.onnx_model import Array, BoundStep, Floats, Ids, OnnxModel
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first, and attention
+    (rows, source_length). Views that the next step overwrites."""
+
+    ids: Ids
+    log_probabilities: Floats
+    attention: Floats
+
+
+class Slots:
+    """Owns the states of up to `max_rows` sequences of one model."""
+
+    def __init__(self, model: OnnxModel, max_rows: int) -> None:
+        manifest = model.manifest
+        self._model = model
+        self._manifest = manifest
+        self.max_rows = max_rows
+        self.num_rows = 0
+        self._width = manifest.length_multiple
+        self._token_ids = np.zeros(max_rows, np.int64)
+        self._positions = np.zeros(max_rows, np.int64)
+        self._source_lengths = np.zeros(max_rows, np.int64)
+        self._states = {state.name: self._zeros(state.name, self._width) for state in manifest.states}
+        self._carried = tuple(state.name for state in manifest.states_of("carried"))
+        self._new_carried = {name: np.zeros_like(self._states[name]) for name in self._carried}
+        self._candidate_ids = np.zeros((max_rows, manifest.num_candidates), np.int64)
+        self._candidate_log_probabilities = np.zeros((max_rows, manifest.num_candidates), np.float32)
+        self._attention: Floats = np.zeros((max_rows, self._width), np.float32)
+        self._bound: BoundStep | None = None
+
+    def join(self, sources: Sequence[Sequence[int]]) -> range:
+        """Encode sources together, each ending in the end of the sentence, and give each a row: the new rows."""
+        assert 0 < len(sources) <= self.max_rows - self.num_rows
+        lengths = np.array([len(source) for source in sources], np.int64)
+        width = self._manifest.padded(int(lengths.max()))
+        source_ids = np.zeros((len(sources), width), np.int64)
+        for row, source in enumerate(sources):
+            source_ids[row, : len(source)] = source
+        encoded = self._model.encode(source_ids, lengths)
+        rows = range(self.num_rows, self.num_rows + len(sources))
+        self._resize(max(width, self._needed_width()))
+        window = slice(rows.start, rows.stop)
+        for state in self._manifest.states:
+            if state.kind == "growing":
+                continue
+            target = self._states[state.name][window]
+            if state.kind == "constant":
+                axis = state.axes.index("source_length")
+                target[_along(axis, slice(width, None))] = 0.0
+                target = target[_along(axis, slice(width))]
+            target[...] = encoded[state.name]
+        self._token_ids[window] = self._manifest.vocabulary.begin_id
+        self._positions[window] = 0
+        self._source_lengths[window] = lengths
+        self.num_rows = rows.stop
+        self._bound = None
+        return rows
+
+    def leave(self, row: int) -> int:
+        """Free a row. The last row moves into its place; returns the moved row's old index (`row` itself if none)."""
+        assert 0 <= row < self.num_rows
+        last = self.num_rows - 1
+        if row != last:
+            age = int(self._positions[last])
+            for state in self._manifest.states:
+                array = self._states[state.name]
+                used = _along(state.axes.index("capacity") - 1, slice(age)) if state.kind == "growing" else ...
+                array[row][used] = array[last][used]
+            for vector in (self._token_ids, self._positions, self._source_lengths):
+                vector[row] = vector[last]
+        self.num_rows = last
+        self._bound = None
+        return last
+
+    def step(self) -> Candidates:
+        """Advance every row by one position from its previous token."""
+        if self._bound is None:
+            self._resize(self._needed_width())
+            self._bound = self._bind()
+        self._bound.run()
+        rows = slice(self.num_rows)
+        for name in self._carried:
+            self._states[name][rows] = self._new_carried[name][rows]
+        self._positions[rows] += 1
+        return Candidates(
+            self._candidate_ids[rows], self._candidate_log_probabilities[rows], self._attention_rows(self.num_rows)
+        )
+
+    def choose(self, token_ids: Sequence[int]) -> None:
+        """The token that each row continues from."""
+        self._token_ids[: self.num_rows] = token_ids
+
+    def _bind(self) -> BoundStep:
+        rows = slice(self.num_rows)
+        states = {name: array[rows] for name, array in self._states.items()}
+        inputs: dict[str, Array] = {
+            "token_ids": self._token_ids[rows],
+            "positions": self._positions[rows],
+            "source_lengths": self._source_lengths[rows],
+            **states,
+        }
+        outputs: dict[str, Array] = {
+            "candidate_ids": self._candidate_ids[rows],
+            "candidate_log_probabilities": self._candidate_log_probabilities[rows],
+            "attention": self._attention_rows(self.num_rows),
+            **{f"new_{name}": array[rows] for name, array in self._new_carried.items()},
+            **{f"new_{state.name}": states[state.name] for state in self._manifest.states_of("growing")},
+        }
+        return self._model.bind_step(inputs, outputs)
+
+    def _attention_rows(self, num_rows: int) -> Floats:
+        return self._attention[:num_rows]
+
+    def _needed_width(self) -> int:
+        longest = int(self._source_lengths[: self.num_rows].max(initial=1))
+        return self._manifest.padded(longest)
+
+    def _resize(self, width: int) -> None:
+        """Give the source axes another length; what lies beyond a row's length is zero or never read."""
+        if width == self._width:
+            return
+        kept = min(width, self._width)
+        for state in self._manifest.states_of("constant"):
+            axis = state.axes.index("source_length")
+            old, new = self._states[state.name], self._zeros(state.name, width)
+            part = (slice(self.num_rows), *_along(axis - 1, slice(kept)))
+            new[part] = old[part]
+            self._states[state.name] = new
+        self._attention = np.zeros((self.max_rows, width), np.float32)
+        self._width = width
+        self._bound = None
+
+    def _zeros(self, name: str, width: int) -> Floats:
+        state = next(state for state in self._manifest.states if state.name == name)
+        shape = state.shape(batch=self.max_rows, source_length=width, capacity=self._manifest.capacity)
+        return np.zeros(shape, np.float32)
+
+
+def _along(axis: int, index: slice) -> tuple[slice, ...]:
+    return (*(slice(None),) * axis, index)

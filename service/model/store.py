@@ -1,0 +1,35 @@
+"""The model store: MODEL/VERSION/ folders. It finds versions; it does not open them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.model.errors import BundleError
+from service.model.manifest import MANIFEST_FILE, is_model_name
+
+
+@dataclass(frozen=True, order=True)
+class StoredVersion:
+    """Where one version lies."""
+
+    name: str
+    version: int
+    folder: Path
+
+
+def list_versions(store: Path) -> list[StoredVersion]:
+    """Every version in the store, by name, then by version; raises BundleError where the store is no folder.
+
+    Folders whose name is no model name or no version number are left alone: a version being published has such a
+    name until it is whole.
+    """
+    if not store.is_dir():
+        raise BundleError(f"the model store {store} is no folder")
+    return sorted(
+        StoredVersion(model.name, int(version.name), version)
+        for model in store.iterdir()
+        if is_model_name(model.name) and model.is_dir()
+        for version in model.iterdir()
+        if version.name.isdecimal() and version.name == str(int(version.name)) and (version / MANIFEST_FILE).is_file()
+    )
