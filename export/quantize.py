@@ -102,7 +102,7 @@ class _Quantizer:
             )
             smallest = self._constant("smallest_row_maximum", np.float32(SMALLEST_ROW_MAXIMUM))
             positive = self._add("Max", [largest, smallest], f"{name}_positive")
-            scale = self._add("Mul", [positive, self._constant("one_127th", np.float32(1 / 127))], f"{name}_lookup_scale")
+            scale = self._add("Mul", [positive, self._constant("one_127th", np.float32(1 / 127))], f"{name}_row_scale")
             shape = self._add("Shape", [scale], f"{name}_num_rows")
             zeros = self._add("Expand", [self._constant("zero_point", np.uint8(128)), shape], f"{name}_zero_points")
             rows = self._add("QuantizeLinear", [flat, scale, zeros], f"{name}_uint8", axis=0)
