@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[np.generic]
@@ -17,8 +18,14 @@ SMALLEST_ROW_MAXIMUM = 1e-8
 """Stands in for the maximum of a row of zeros."""
 
 
+class QuantizationError(ValueError):
+    """A graph has a product that the exact 8-bit form does not cover."""
+
+
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 graph in which every constant matrix is int8; inputs and outputs are the same."""
+    """A copy of a float32 graph in which every constant matrix is int8; inputs and outputs are the same.
+
+    Raises QuantizationError."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _Quantizer(copy).run()
@@ -34,7 +41,13 @@ class _Quantizer:
         self._nodes: list[onnx.NodeProto] = []
         self._names: set[str] = set()
         self._activations: dict[str, tuple[str, str]] = {}
-        self._ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in self._graph.value_info}
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        values = (*inferred.value_info, *inferred.input, *inferred.output)
+        self._ranks = {
+            value.name: len(value.type.tensor_type.shape.dim)
+            for value in values
+            if value.type.tensor_type.HasField("shape")
+        }
 
     def run(self) -> None:
         for node in self._graph.node:
@@ -75,7 +88,7 @@ class _Quantizer:
             domain="com.microsoft",
         )
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
-        reshaped = self._ranks.get(node.input[0]) == 3
+        reshaped = self._rank(node.input[0]) == 3
         scaled = self._add("Mul", [product, row_scales], f"{name}_rows" if bias or reshaped else name)
         if bias:
             scaled = self._add("Add", [scaled, bias], f"{name}_biased" if reshaped else name)
@@ -94,7 +107,7 @@ class _Quantizer:
         """uint8 rows (rows, size) with zero point 128, and their scales (rows, 1), of a float activation."""
         if name not in self._activations:
             flat = name
-            if self._ranks.get(name) == 3:
+            if self._rank(name) == 3:
                 flat = self._add("Reshape", [name, self._constant(f"rows_of_{size}", np.array([-1, size]))], f"{name}_flat")
             magnitude = self._add("Abs", [flat], f"{name}_magnitude")
             largest = self._add(
@@ -109,6 +122,12 @@ class _Quantizer:
             column = self._add("Unsqueeze", [scale, self._constant("last_axis", np.array([-1]))], f"{name}_scales")
             self._activations[name] = rows, column
         return self._activations[name]
+
+    def _rank(self, name: str) -> int:
+        rank = self._ranks.get(name)
+        if rank not in (2, 3):
+            raise QuantizationError(f"{name} is multiplied by a constant matrix, but has the rank {rank}, not 2 or 3")
+        return rank
 
     def _lookup(self, node: onnx.NodeProto, table: npt.NDArray[np.float32]) -> None:
         integers, scales = quantize_columns(table.T)

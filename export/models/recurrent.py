@@ -117,10 +117,13 @@ class Recurrent(TranslationModel):
         return constant + tuple(StateSpec(name, "carried", ("batch", hidden)) for name in carried)
 
     def encode(self, source_ids: Tensor, source_lengths: Tensor) -> States:
+        """As `TranslationModel.encode`. The decoder starts from the mean of the encoder's states (Bahdanau et al.
+        2015 start from the first one); a product, since onnxruntime sums a single row in another order."""
         embedded = self.dropout(self.embedding(source_ids))
         memory = self.dropout(self.encoder(embedded, source_lengths))
         visible = masks.source_mask(source_lengths, source_ids.shape[1])
-        mean = (memory * visible[:, :, None]).sum(1) / source_lengths[:, None].to(memory.dtype)
+        shares = visible.to(memory.dtype) / source_lengths[:, None]
+        mean = torch.matmul(shares[:, None], memory)[:, 0]
         carried = torch.tanh(self.initial(mean)).chunk(len(self.cell.state_names), -1)
         states = {"memory": memory, "keys": self.attention.keys(memory)}
         states |= dict(zip(self.cell.state_names, carried, strict=True))

@@ -9,15 +9,25 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from service.client.errors import ServerProcessError
+from service.client.errors import ServerProcessError, StepstreamError
 
 READY_LINE = re.compile(r"stepstream: serving on (\S+:\d+)\s*")
-SERVE_COMMAND = (sys.executable, "-m", "service.cli", "serve", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0")
+SERVE_COMMAND = (
+    sys.executable,
+    "-m",
+    "service.cli",
+    "serve",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "0",
+    "--metrics-port",
+    "0",
+)
 
 
 @contextmanager
@@ -39,9 +49,10 @@ def running_server(
         try:
             yield _wait_until_ready(process, start_timeout_s)
             _stop(process, stop_timeout_s)
-        except ServerProcessError:
-            log.seek(0)
-            shutil.copyfileobj(log, sys.stderr)
+        except StepstreamError as error:
+            if isinstance(error, ServerProcessError) or process.poll() is not None:
+                log.seek(0)
+                shutil.copyfileobj(log, sys.stderr)
             raise
         finally:
             _end(process, stop_timeout_s)
@@ -50,9 +61,7 @@ def running_server(
 def _wait_until_ready(process: subprocess.Popen[str], timeout_s: float) -> str:
     assert process.stdout is not None
     output = _Output(process.stdout)
-    deadline = time.monotonic() + timeout_s
-    while not output.settled.wait(0.1) and time.monotonic() < deadline:
-        pass
+    output.settled.wait(timeout_s)
     if output.address is not None:
         return output.address
     if output.settled.is_set():
@@ -88,6 +97,7 @@ def _stop(process: subprocess.Popen[str], timeout_s: float) -> None:
     try:
         status = process.wait(timeout_s)
     except subprocess.TimeoutExpired:
+        process.kill()
         raise ServerProcessError(f"the server did not stop within {timeout_s:.0f} s") from None
     if status != 0:
         raise ServerProcessError(f"the server exited with status {status} when asked to stop")
