@@ -108,7 +108,9 @@ class _Quantizer:
         if name not in self._activations:
             flat = name
             if self._rank(name) == 3:
-                flat = self._add("Reshape", [name, self._constant(f"rows_of_{size}", np.array([-1, size]))], f"{name}_flat")
+                flat = self._add(
+                    "Reshape", [name, self._constant(f"rows_of_{size}", np.array([-1, size]))], f"{name}_flat"
+                )
             magnitude = self._add("Abs", [flat], f"{name}_magnitude")
             largest = self._add(
                 "ReduceMax", [magnitude, self._constant("last_axis", np.array([-1]))], f"{name}_largest", keepdims=0
@@ -132,9 +134,13 @@ class _Quantizer:
     def _lookup(self, node: onnx.NodeProto, table: npt.NDArray[np.float32]) -> None:
         integers, scales = quantize_columns(table.T)
         source, ids, name = node.input[0], node.input[1], node.output[0]
-        rows = self._add("Gather", [self._constant(f"{source}_rows_int8", integers.T.copy()), ids], f"{name}_lookup_int8")
+        rows = self._add(
+            "Gather", [self._constant(f"{source}_rows_int8", integers.T.copy()), ids], f"{name}_lookup_int8"
+        )
         values = self._add("Cast", [rows], f"{name}_lookup_float", to=TensorProto.FLOAT)
-        scale = self._add("Gather", [self._constant(f"{source}_row_scales", scales[:, None]), ids], f"{name}_lookup_scale")
+        scale = self._add(
+            "Gather", [self._constant(f"{source}_row_scales", scales[:, None]), ids], f"{name}_lookup_scale"
+        )
         self._add("Mul", [values, scale], name)
 
     def _matrix(self, name: str) -> npt.NDArray[np.float32] | None:

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     model_store: Path = Field(Path("model_store"), description="folder of MODEL/VERSION/ folders")
     execution_providers: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cpu",),
-        description="ordered, comma-separated: cpu, cuda; options after a colon, as in cuda:device_id=0;arena_extend_strategy=kNextPowerOfTwo",
+        description="ordered, comma-separated: cpu, cuda; options after a colon, as in cuda:device_id=0;do_copy_in_default_stream=1",
     )
     num_threads: int = Field(0, ge=0, description="threads that one model's step uses; 0: one for each core")
     max_slots: PositiveInt = Field(64, description="sequences that share one model's decoder step")
@@ -66,8 +66,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = os.environ.get(FILE_VARIABLE)
         if path and not Path(path).is_file():

@@ -55,9 +55,7 @@ def snapshot(
     os.replace(temporary, path)
 
 
-def restore(
-    path: Path, model: torch.nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> Progress:
+def restore(path: Path, model: torch.nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> Progress:
     """Load the file into model, average and optimizer, or start from nothing where there is none."""
     if not path.exists():
         return Progress()

@@ -1,1 +1,1 @@
-"""The caller's side: typed clients, files translated line by line, the terminal. Nothing of the engine or the models."""
+"""The caller's side: typed clients, files line by line, the terminal. Nothing of the engine or the models."""

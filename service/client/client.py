@@ -66,7 +66,8 @@ class AsyncClient:
         """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's longest."""
         request = messages.translate_request(texts, model=model, version=version, max_length=max_length)
         with named_errors(self.address):
-            return messages.translations_from(await self._stub.Translate(request, timeout=timeout_s))
+            response = await self._stub.Translate(request, timeout=timeout_s)
+        return messages.translations_from(response, num_texts=len(texts))
 
     async def stream(
         self,
@@ -89,6 +90,7 @@ class AsyncClient:
                 async for message in call:
                     for event in reader.events(message):
                         yield event
+            reader.check_completed()
         finally:
             call.cancel()
 
@@ -136,7 +138,8 @@ class Client:
         """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's longest."""
         request = messages.translate_request(texts, model=model, version=version, max_length=max_length)
         with named_errors(self.address):
-            return messages.translations_from(self._stub.Translate(request, timeout=timeout_s))
+            response = self._stub.Translate(request, timeout=timeout_s)
+        return messages.translations_from(response, num_texts=len(texts))
 
     def stream(
         self,
@@ -158,6 +161,7 @@ class Client:
             with named_errors(self.address):
                 for message in call:
                     yield from reader.events(message)
+            reader.check_completed()
         finally:
             call.cancel()
 

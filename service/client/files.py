@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,33 +34,13 @@ async def translate_lines(
     A request that finds the queue full is sent again after each of RETRY_PAUSES_S. Raises a StepstreamError; one that
     the line itself caused names the line, from 1.
     """
-    free = asyncio.Semaphore(concurrency)
+    translator = _LineTranslator(client, model, version, max_length, asyncio.Semaphore(concurrency))
     window: deque[asyncio.Task[str]] = deque()
-
-    async def translate(line: str) -> str:
-        async with free:
-            for pause_s in RETRY_PAUSES_S:
-                try:
-                    return await translate_once(line)
-                except OverloadedError:
-                    await asyncio.sleep(pause_s)
-            return await translate_once(line)
-
-    async def translate_once(line: str) -> str:
-        translations = await client.translate([line], model=model, version=version, max_length=max_length)
-        return " ".join(translations[0].text.splitlines())
-
-    async def translate_numbered(number: int, line: str) -> str:
-        try:
-            return await translate(line) if line.strip() else ""
-        except InvalidRequestError as error:
-            raise InvalidRequestError(f"line {number}: {error}") from None
-
     number = 0
     try:
         async for line in lines:
             number += 1
-            window.append(asyncio.create_task(translate_numbered(number, line)))
+            window.append(asyncio.create_task(translator.translate(number, line)))
             while window and (len(window) >= concurrency * WINDOW_FACTOR or window[0].done()):
                 yield await window.popleft()
         while window:
@@ -68,6 +49,38 @@ async def translate_lines(
         for task in window:
             task.cancel()
         await asyncio.gather(*window, return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class _LineTranslator:
+    client: AsyncClient
+    model: str
+    version: int
+    max_length: int
+    free: asyncio.Semaphore
+
+    async def translate(self, number: int, line: str) -> str:
+        if not line.strip():
+            return ""
+        try:
+            async with self.free:
+                return await self._translate_patiently(line)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"line {number}: {error}") from None
+
+    async def _translate_patiently(self, line: str) -> str:
+        for pause_s in RETRY_PAUSES_S:
+            try:
+                return await self._translate_once(line)
+            except OverloadedError:
+                await asyncio.sleep(pause_s)
+        return await self._translate_once(line)
+
+    async def _translate_once(self, line: str) -> str:
+        (translation,) = await self.client.translate(
+            [line], model=self.model, version=self.version, max_length=self.max_length
+        )
+        return " ".join(translation.text.splitlines())
 
 
 async def translate_file(

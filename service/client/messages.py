@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from service.client.errors import InvalidRequestError
+from service.client.errors import InvalidRequestError, ServerError
 from service.client.types import Completion, FinishReason, ModelInfo, StepEvent, Timings, Translation
 from service.pb import translation_pb2 as pb
 
@@ -42,8 +42,10 @@ def get_model_request(model: str, *, version: int) -> pb.GetModelRequest:
         return pb.GetModelRequest(model=model, version=version)
 
 
-def translations_from(response: pb.TranslateResponse) -> list[Translation]:
-    """The translations, in the order of the request's texts."""
+def translations_from(response: pb.TranslateResponse, *, num_texts: int) -> list[Translation]:
+    """The translations, in the order of the request's texts; raises ServerError unless there is one for each."""
+    if len(response.translations) != num_texts:
+        raise ServerError(f"the server sent {len(response.translations)} translations of {num_texts} texts")
     return [
         Translation(
             text=message.text,
@@ -62,6 +64,7 @@ class StreamReader:
 
     def __init__(self) -> None:
         self._source_pieces: tuple[str, ...] = ()
+        self._completed = False
 
     def events(self, message: pb.StreamTranslateResponse) -> Iterator[StepEvent | Completion]:
         """The message's step, if it has one, then its completion, if it has one."""
@@ -79,7 +82,13 @@ class StreamReader:
                 attention=tuple(step.attention),
             )
         if message.HasField("completion"):
+            self._completed = True
             yield _completion_from(message.completion)
+
+    def check_completed(self) -> None:
+        """Raise ServerError if the stream has ended without a completion."""
+        if not self._completed:
+            raise ServerError("the server ended the stream before the translation was complete")
 
 
 def _completion_from(message: pb.Completion) -> Completion:

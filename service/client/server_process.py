@@ -1,4 +1,4 @@
-"""A server as a child process, for as long as a block runs. It knows the line that a ready server prints, not the server."""
+"""A server as a child process, for as long as a block runs. It knows only the line that a ready server prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller gets back: plain values, no protobuf. Durations are in milliseconds, probabilities natural logarithms."""
+"""What a caller gets back: plain values, no protobuf. Durations in milliseconds, natural logarithms."""
 
 from __future__ import annotations
 

@@ -105,7 +105,9 @@ class OnnxModel:
             ),
         }
         for where, (nodes, wanted) in expected.items():
-            found = {node.name: Tensor(_ONNX_TYPES.get(node.type, np.dtype(object)), tuple(node.shape)) for node in nodes}
+            found = {
+                node.name: Tensor(_ONNX_TYPES.get(node.type, np.dtype(object)), tuple(node.shape)) for node in nodes
+            }
             for name in sorted(wanted.keys() | found.keys()):
                 if wanted.get(name) != found.get(name):
                     raise BundleError(

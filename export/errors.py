@@ -1,0 +1,58 @@
+"""What can go wrong on the way from a corpus to a published version.
+
+ExportError
+    CorpusError                  a corpus cannot be read or fetched
+    CheckpointError              a folder holds no usable checkpoint
+    PublishError                 a version cannot be placed in the model store
+        VersionExistsError       it is there already
+    VerificationError            the graphs do not compute what the model computes
+        NamesDifferError
+        AxesDifferError
+        ValuesDifferError
+        TokensDifferError
+        InvarianceError          a result depends on padding, neighbours or place
+"""
+
+
+class ExportError(Exception):
+    """Base of this package's errors; the message is one line for the person who runs the command."""
+
+
+class CorpusError(ExportError):
+    """A corpus cannot be read or fetched."""
+
+
+class CheckpointError(ExportError):
+    """A folder holds no usable checkpoint."""
+
+
+class PublishError(ExportError):
+    """A version cannot be placed in the model store."""
+
+
+class VersionExistsError(PublishError):
+    """The version is in the model store already."""
+
+
+class VerificationError(ExportError):
+    """The graphs do not compute what the model computes."""
+
+
+class NamesDifferError(VerificationError):
+    """A graph or manifest names other states or outputs than the model."""
+
+
+class AxesDifferError(VerificationError):
+    """An output has another shape than the model's."""
+
+
+class ValuesDifferError(VerificationError):
+    """A value lies further from the model's than the tolerance, or is not a number."""
+
+
+class TokensDifferError(VerificationError):
+    """Another token is best where the model's margin is no tie."""
+
+
+class InvarianceError(VerificationError):
+    """A result depends on padding, on the neighbours in the batch, or on the place of a row."""

@@ -1,0 +1,51 @@
+"""Chooses tokens from a step's candidates, one search for each request; searches of every kind share a step.
+
+A search sees only the candidates of its own request, so that its choice cannot depend on the neighbours. It
+knows no tensors, no models and no texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.engine.request import FinishReason, Request
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The token that a target continues with, its log-probability, and why the target ends with it, if it does."""
+
+    token_id: int
+    log_probability: float
+    finish_reason: FinishReason | None
+
+
+class Search(Protocol):
+    """The decoding state of one request."""
+
+    def advance(self, ids: Sequence[int], log_probabilities: Sequence[float]) -> Choice:
+        """Choose from a step's candidates, best first; called once a step."""
+
+
+class GreedySearch:
+    """Always the most probable token."""
+
+    def __init__(self, *, end_id: int, max_length: int) -> None:
+        self._end_id = end_id
+        self._remaining = max_length
+
+    def advance(self, ids: Sequence[int], log_probabilities: Sequence[float]) -> Choice:
+        self._remaining -= 1
+        reason = None
+        if ids[0] == self._end_id:
+            reason = FinishReason.END_OF_SENTENCE
+        elif self._remaining == 0:
+            reason = FinishReason.MAX_LENGTH
+        return Choice(ids[0], log_probabilities[0], reason)
+
+
+def make_search(request: Request, *, end_id: int) -> Search:
+    """The search that a request asks for."""
+    return GreedySearch(end_id=end_id, max_length=request.max_length)

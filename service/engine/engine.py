@@ -1,0 +1,189 @@
+"""One thread for each loaded model: schedule, run, deliver, once a step.
+
+The asyncio side hands over commands and gets one call back for each step, not one for each token. This module
+does not know gRPC, texts or onnxruntime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.engine.request import Request, StepResult
+from service.engine.runner import Runner
+from service.engine.scheduler import Limits, Scheduler
+from service.errors import DeadlineExceededError, EngineFailedError, QueueFullError, ServiceError, StoppingError
+
+Event = StepResult | ServiceError
+Mailbox = asyncio.Queue[Event]
+
+
+class Observer(Protocol):
+    """Told about each step, on the engine's thread."""
+
+    def step_made(self, *, num_rows: int, seconds: float) -> None: ...
+
+    def load_changed(self, *, num_running: int, queue_length: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Submit:
+    request: Request
+    mailbox: Mailbox
+
+
+@dataclass(frozen=True)
+class _Cancel:
+    request_id: int
+
+
+class Engine:
+    """Translates the requests of one model. `start` and `stop` belong to the event loop that translates."""
+
+    def __init__(
+        self, runner: Runner, limits: Limits, observer: Observer, *, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        """on_failure is called on the event loop if the engine's thread ends because of a fault."""
+        self._runner = runner
+        self._scheduler = Scheduler(limits)
+        self._observer = observer
+        self._on_failure = on_failure
+        self._ids = itertools.count(1)
+        self._wake = threading.Condition()
+        self._commands: list[_Submit | _Cancel] = []
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._mailboxes: dict[int, Mailbox] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; translations are delivered to the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread after its current step; translations that still run get StoppingError."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    async def translate(
+        self,
+        source_ids: tuple[int, ...],
+        *,
+        max_length: int,
+        timeout_s: float | None = None,
+        include_attention: bool = False,
+    ) -> AsyncIterator[StepResult]:
+        """Each step of one translation as it is made; closing the iterator frees the row before the next step.
+
+        Raises QueueFullError, DeadlineExceededError, StoppingError or EngineFailedError.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        request = Request(next(self._ids), source_ids, max_length, deadline, include_attention)
+        mailbox: Mailbox = asyncio.Queue()
+        self._command(_Submit(request, mailbox))
+        ended = False
+        try:
+            while not ended:
+                event = await mailbox.get()
+                ended = isinstance(event, ServiceError) or event.finish_reason is not None
+                if isinstance(event, ServiceError):
+                    raise type(event)(*event.args)
+                yield event
+        finally:
+            if not ended:
+                self._command(_Cancel(request.request_id))
+
+    def _command(self, command: _Submit | _Cancel) -> None:
+        with self._wake:
+            if isinstance(command, _Submit):
+                self._refuse_if_ended()
+            self._commands.append(command)
+            self._wake.notify()
+
+    def _refuse_if_ended(self) -> None:
+        if self._failure is not None:
+            raise EngineFailedError("the model's engine has failed")
+        if self._stopping:
+            raise StoppingError("the server is stopping")
+
+    def _main(self) -> None:
+        try:
+            while not self._stopping:
+                self._wait()
+                events = self._obey()
+                events += self._advance()
+                self._deliver(events)
+            self._end_all(StoppingError("the server is stopping"))
+        except Exception as error:
+            with self._wake:
+                self._failure = error
+            self._end_all(EngineFailedError("the model's engine has failed"))
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._on_failure, error)
+
+    def _wait(self) -> None:
+        with self._wake:
+            while not (self._commands or self._stopping or self._scheduler.has_work):
+                self._wake.wait()
+
+    def _obey(self) -> list[tuple[Mailbox, Event]]:
+        with self._wake:
+            commands, self._commands = self._commands, []
+        refused: list[tuple[Mailbox, Event]] = []
+        cancelled = []
+        for command in commands:
+            if isinstance(command, _Cancel):
+                cancelled.append(command.request_id)
+                self._scheduler.cancel(command.request_id)
+                self._mailboxes.pop(command.request_id, None)
+            elif self._scheduler.submit(command.request):
+                self._mailboxes[command.request.request_id] = command.mailbox
+            else:
+                refused.append((command.mailbox, QueueFullError("too many requests are waiting; try again later")))
+        self._runner.leave(cancelled)
+        return refused
+
+    def _advance(self) -> list[tuple[Mailbox, Event]]:
+        schedule = self._scheduler.schedule(time.monotonic())
+        self._runner.leave(schedule.expired)
+        late = DeadlineExceededError("the deadline passed before the translation ended")
+        events: list[tuple[Mailbox, Event]] = [(self._mailboxes.pop(i), late) for i in schedule.expired]
+        if schedule.joining:
+            self._runner.join(schedule.joining)
+        self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
+        if num_rows := self._runner.num_rows:
+            started = time.monotonic()
+            for request_id, result in self._runner.step():
+                if result.finish_reason is None:
+                    events.append((self._mailboxes[request_id], result))
+                else:
+                    self._scheduler.finish(request_id)
+                    events.append((self._mailboxes.pop(request_id), result))
+            self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
+        return events
+
+    def _end_all(self, error: ServiceError) -> None:
+        with self._wake:
+            commands, self._commands = self._commands, []
+        mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, _Submit))]
+        self._mailboxes.clear()
+        self._deliver([(mailbox, error) for mailbox in mailboxes])
+
+    def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
+        if events:
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(_post, events)
+
+
+def _post(events: list[tuple[Mailbox, Event]]) -> None:
+    for mailbox, event in events:
+        mailbox.put_nowait(event)

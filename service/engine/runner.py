@@ -1,0 +1,96 @@
+"""Carries out one step: rows leave and join, the graph runs, every request's search chooses its token.
+
+It knows no queue, no threads and no texts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.engine.decoding import Search, make_search
+from service.engine.request import Request, StepResult
+from service.model.slots import Candidates
+
+
+class Rows(Protocol):
+    """What the runner needs of `service.model.slots.Slots`: see there."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    def join(self, sources: Sequence[Sequence[int]]) -> range: ...
+
+    def leave(self, row: int) -> int: ...
+
+    def step(self) -> Candidates: ...
+
+    def choose(self, token_ids: Sequence[int]) -> None: ...
+
+
+@dataclass
+class _Running:
+    request: Request
+    search: Search
+    joined_at: float
+    num_tokens: int = 0
+
+
+class Runner:
+    """Knows which row belongs to which request."""
+
+    def __init__(self, rows: Rows, *, end_id: int) -> None:
+        self._rows = rows
+        self._end_id = end_id
+        self._running: list[_Running] = []
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._running)
+
+    def join(self, requests: Sequence[Request]) -> None:
+        """Encode requests together and give each a row."""
+        now = time.monotonic()
+        self._rows.join([request.source_ids for request in requests])
+        self._running += [_Running(r, make_search(r, end_id=self._end_id), now) for r in requests]
+
+    def leave(self, request_ids: Iterable[int]) -> None:
+        """Free the rows of requests; one without a row is no error."""
+        leaving = set(request_ids)
+        for row in reversed(range(len(self._running))):
+            if self._running[row].request.request_id in leaving:
+                moved = self._rows.leave(row)
+                self._running[row] = self._running[moved]
+                self._running.pop()
+
+    def step(self) -> list[tuple[int, StepResult]]:
+        """Advance every request by one token: (request id, result) for each. Those that end have left their rows."""
+        candidates = self._rows.step()
+        made_at = time.monotonic()
+        all_ids = candidates.ids.tolist()
+        all_log_probabilities = candidates.log_probabilities.tolist()
+        results = []
+        chosen = []
+        for row, running in enumerate(self._running):
+            choice = running.search.advance(all_ids[row], all_log_probabilities[row])
+            request = running.request
+            attention: list[float] = []
+            if request.include_attention:
+                attention = candidates.attention[row, : len(request.source_ids)].tolist()
+            result = StepResult(
+                running.num_tokens,
+                choice.token_id,
+                choice.log_probability,
+                attention,
+                choice.finish_reason,
+                running.joined_at,
+                made_at,
+            )
+            running.num_tokens += 1
+            chosen.append(choice.token_id)
+            results.append((request.request_id, result))
+        self._rows.choose(chosen)
+        self.leave(request_id for request_id, result in results if result.finish_reason is not None)
+        return results

@@ -1,0 +1,87 @@
+"""Decides before each step which requests leave and which join. It knows no tensors, threads, clocks or texts."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from service.engine.request import Request
+
+
+@dataclass(frozen=True)
+class Limits:
+    """max_slots sequences share a step; max_queue_length requests wait; joining requests take at most
+    max_encode_tokens source tokens, padded to length_multiple, between two steps (one request always may)."""
+
+    max_slots: int
+    max_queue_length: int
+    max_encode_tokens: int
+    length_multiple: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """joining: requests that join now, in the order of their arrival. expired: requests whose deadline has passed;
+    they wait and run no longer."""
+
+    joining: tuple[Request, ...]
+    expired: tuple[int, ...]
+
+
+class Scheduler:
+    """Owns the queue and the set of running requests. First come, first served."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._queue: deque[Request] = deque()
+        self._running: dict[int, Request] = {}
+
+    @property
+    def queue_length(self) -> int:
+        return len(self._queue)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._queue or self._running)
+
+    def submit(self, request: Request) -> bool:
+        """Put a request at the end of the queue; False where the queue is full."""
+        if len(self._queue) >= self._limits.max_queue_length:
+            return False
+        self._queue.append(request)
+        return True
+
+    def cancel(self, request_id: int) -> None:
+        """Forget a request, wherever it is; an unknown one is no error."""
+        if self._running.pop(request_id, None) is None:
+            self._queue = deque(request for request in self._queue if request.request_id != request_id)
+
+    def finish(self, request_id: int) -> None:
+        """A running request has made its last token."""
+        del self._running[request_id]
+
+    def schedule(self, now: float) -> Schedule:
+        """What changes before the next step."""
+        expired = self._expire(now)
+        joining: list[Request] = []
+        longest = 0
+        while self._queue and len(self._running) < self._limits.max_slots:
+            multiple = self._limits.length_multiple
+            longest = max(longest, -(-len(self._queue[0].source_ids) // multiple) * multiple)
+            if joining and longest * (len(joining) + 1) > self._limits.max_encode_tokens:
+                break
+            request = self._queue.popleft()
+            self._running[request.request_id] = request
+            joining.append(request)
+        return Schedule(tuple(joining), expired)
+
+    def _expire(self, now: float) -> tuple[int, ...]:
+        known = (*self._queue, *self._running.values())
+        expired = tuple(r.request_id for r in known if r.deadline is not None and r.deadline <= now)
+        for request_id in expired:
+            self.cancel(request_id)
+        return expired

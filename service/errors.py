@@ -1,0 +1,38 @@
+"""Everything that can go wrong with a request. `interceptors` gives each its gRPC status.
+
+ServiceError
+├── InvalidRequestError     the request itself is wrong
+├── ModelNotFoundError      no such model, or no such version
+├── QueueFullError          too many requests wait already
+├── DeadlineExceededError   the caller's deadline passed before the translation ended
+├── StoppingError           the server is stopping
+└── EngineFailedError       the model's engine has stopped because of a fault
+"""
+
+
+class ServiceError(Exception):
+    """Base; the message is one line for the caller and tells nothing of the server's inside."""
+
+
+class InvalidRequestError(ServiceError):
+    """The request itself is wrong."""
+
+
+class ModelNotFoundError(ServiceError):
+    """No such model, or no such version of it."""
+
+
+class QueueFullError(ServiceError):
+    """Too many requests wait already."""
+
+
+class DeadlineExceededError(ServiceError):
+    """The caller's deadline passed before the translation ended."""
+
+
+class StoppingError(ServiceError):
+    """The server is stopping."""
+
+
+class EngineFailedError(ServiceError):
+    """The model's engine has stopped because of a fault."""

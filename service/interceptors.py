@@ -1,0 +1,94 @@
+"""Wraps every gRPC method: gives each error its status and counts requests. The only place that sets a status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from service.errors import (
+    DeadlineExceededError,
+    EngineFailedError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    QueueFullError,
+    ServiceError,
+    StoppingError,
+)
+from service.metrics import Metrics
+
+STATUS: dict[type[ServiceError], grpc.StatusCode] = {
+    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    StoppingError: grpc.StatusCode.UNAVAILABLE,
+    EngineFailedError: grpc.StatusCode.UNAVAILABLE,
+}
+
+_log = structlog.get_logger()
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):
+    """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+        method = handler_call_details.method.rpartition("/")[2]
+        if handler.response_streaming:
+            return self._stream(handler, method)
+        return self._unary(handler, method)
+
+    def _unary(self, handler: Handler, method: str) -> Handler:
+        behavior: Any = handler.unary_unary
+
+        async def call(request: Any, context: Any) -> Any:
+            async with self._status(method, context):
+                return await behavior(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+    def _stream(self, handler: Handler, method: str) -> Handler:
+        behavior: Any = handler.unary_stream
+
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._status(method, context):
+                async for response in behavior(request, context):
+                    yield response
+
+        return grpc.unary_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+    @asynccontextmanager
+    async def _status(self, method: str, context: Any) -> AsyncIterator[None]:
+        started = time.monotonic()
+        code = grpc.StatusCode.CANCELLED
+        try:
+            yield
+            code = context.code() or grpc.StatusCode.OK
+        except ServiceError as error:
+            code = STATUS[type(error)]
+            await context.abort(code, str(error))
+        except grpc.aio.AbortError:
+            code = context.code()
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            _log.exception("request failed", method=method)
+            await context.abort(code, "an internal error; the server's log tells more")
+        finally:
+            self._metrics.request_ended(method=method, code=code.name, seconds=time.monotonic() - started)

@@ -1,0 +1,66 @@
+"""What the server counts, for Prometheus: requests, queue, rows, steps, tokens. It knows no gRPC and no engine."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STEP_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """Owns every metric of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "stepstream_requests", "Requests by method and gRPC status", ["method", "code"], registry=self.registry
+        )
+        self._request_seconds = Histogram(
+            "stepstream_request_duration_seconds", "Whole requests", ["method"], registry=self.registry
+        )
+        model = ["model", "version"]
+        self._steps = Histogram(
+            "stepstream_step_duration_seconds", "Decoder steps", model, buckets=STEP_BUCKETS, registry=self.registry
+        )
+        self._rows = Histogram(
+            "stepstream_step_rows", "Sequences sharing a step", model, buckets=ROW_BUCKETS, registry=self.registry
+        )
+        self._tokens = Counter("stepstream_tokens", "Target tokens made", model, registry=self.registry)
+        self._running = Gauge("stepstream_running_requests", "Requests in a slot", model, registry=self.registry)
+        self._queue = Gauge("stepstream_queued_requests", "Requests that wait", model, registry=self.registry)
+
+    def request_ended(self, *, method: str, code: str, seconds: float) -> None:
+        self._requests.labels(method, code).inc()
+        self._request_seconds.labels(method).observe(seconds)
+
+    def model(self, name: str, version: int) -> ModelMetrics:
+        """The metrics of one model's engine."""
+        labels = (name, str(version))
+        return ModelMetrics(
+            self._steps.labels(*labels),
+            self._rows.labels(*labels),
+            self._tokens.labels(*labels),
+            self._running.labels(*labels),
+            self._queue.labels(*labels),
+        )
+
+
+class ModelMetrics:
+    """Observes one engine; called on its thread."""
+
+    def __init__(self, steps: Histogram, rows: Histogram, tokens: Counter, running: Gauge, queue: Gauge) -> None:
+        self._steps = steps
+        self._rows = rows
+        self._tokens = tokens
+        self._running = running
+        self._queue = queue
+
+    def step_made(self, *, num_rows: int, seconds: float) -> None:
+        self._steps.observe(seconds)
+        self._rows.observe(num_rows)
+        self._tokens.inc(num_rows)
+
+    def load_changed(self, *, num_running: int, queue_length: int) -> None:
+        self._running.set(num_running)
+        self._queue.set(queue_length)

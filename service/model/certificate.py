@@ -1,0 +1,178 @@
+"""certificate.json: what was measured before a version was published, and sentences to replay where it runs.
+
+It knows the file's form and how to replay it; `export.verify` makes the measurements.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from service.model.errors import CertificateError
+from service.model.greedy import Target, translate_greedily
+from service.model.onnx_model import OnnxModel
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Score = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Environment(_Part):
+    """Where the measurements were made: versions, processor, onnxruntime execution provider."""
+
+    stepstream: str
+    python: str
+    torch: str
+    onnx: str
+    onnxruntime: str
+    execution_provider: str
+    processor: str
+
+
+class Difference(_Part):
+    """The largest difference of one output. relative: over the largest magnitude in the same tensor."""
+
+    absolute: NonNegativeFloat
+    relative: NonNegativeFloat
+
+
+class Parity(_Part):
+    """float32 graphs against the torch model, by output, for every batch size x source length x step."""
+
+    batch_sizes: tuple[PositiveInt, ...]
+    source_lengths: tuple[PositiveInt, ...] = Field(description="of the longest row; the others are shorter")
+    num_steps: PositiveInt
+    tolerance: PositiveFloat = Field(description="largest absolute difference with which a version is published")
+    outputs: dict[str, Difference]
+
+
+class Agreement(_Part):
+    """Greedy targets of the float32 graphs against the torch model's."""
+
+    num_sentences: PositiveInt
+    num_identical: NonNegativeInt
+
+
+class Invariance(_Part):
+    """The largest difference in any output of the published graphs when only its surroundings change."""
+
+    padding: NonNegativeFloat = Field(description="a wider source axis, filled with garbage")
+    batch: NonNegativeFloat = Field(description="alone or among num_rows others")
+    placement: NonNegativeFloat = Field(description="another row, another capacity, used caches")
+    num_rows: PositiveInt
+    num_sentences: PositiveInt
+
+
+class Scores(_Part):
+    """Corpus scores of greedy translation on one split of a parallel corpus."""
+
+    split: str
+    num_sentences: PositiveInt
+    bleu: Score = Field(description="cased sacreBLEU, 13a tokenization")
+    bleu_signature: str
+    bleu_lowercased_tokenized: Score = Field(description="as the literature on this corpus scores it")
+    chrf: Score
+    chrf_signature: str
+
+
+class Quantization(_Part):
+    """What the published precision costs against float32, over the same sentences."""
+
+    num_sentences: PositiveInt
+    num_flipped_sentences: NonNegativeInt = Field(description="another greedy target")
+    num_tokens: PositiveInt
+    num_flipped_tokens: NonNegativeInt = Field(description="another best token after the same float32 target so far")
+    float32_scores: Scores | None = None
+
+
+class GoldenSentence(_Part):
+    """A greedy translation that every correct execution repeats.
+
+    Ids end in the end of the sentence; there is one log-probability for each target id. smallest_margin: between
+    the best and the second log-probability, over all steps."""
+
+    text: str
+    source_ids: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    target_ids: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    log_probabilities: tuple[float, ...]
+    smallest_margin: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.log_probabilities) != len(self.target_ids):
+            raise ValueError("there must be one log-probability for each target id")
+        return self
+
+
+class Certificate(_Part):
+    """What one version promises, and how it was found out."""
+
+    format: Literal[1]
+    created: AwareDatetime
+    weights_sha256: Sha256 = Field(description="of the checkpoint's weights")
+    environment: Environment
+    parity: Parity
+    agreement: Agreement
+    invariance: Invariance
+    quantization: Quantization | None = Field(description="none where the version is float32")
+    scores: tuple[Scores, ...]
+    log_probability_tolerance: PositiveFloat = Field(description="absolute, when golden sentences are replayed")
+    golden: tuple[GoldenSentence, ...] = Field(min_length=1)
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read certificate.json; raises CertificateError."""
+    try:
+        return Certificate.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CertificateError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise CertificateError(f"{path} is not valid at {where}: {first['msg']}") from error
+
+
+def replay(model: OnnxModel, certificate: Certificate) -> None:
+    """Translate the golden sentences again, all together and the first one alone.
+
+    Raises CertificateError at the first other token, or log-probability beyond the certificate's tolerance.
+    """
+    golden = certificate.golden
+    sources = [sentence.source_ids for sentence in golden]
+    together = translate_greedily(model, sources, max_rows=len(golden))
+    alone = translate_greedily(model, sources[:1], max_rows=1)
+    for number, (sentence, target) in enumerate(zip(golden, together, strict=True), start=1):
+        _compare(f"golden sentence {number}", sentence, target, certificate.log_probability_tolerance)
+    _compare("golden sentence 1 alone", golden[0], alone[0], certificate.log_probability_tolerance)
+
+
+def _compare(where: str, expected: GoldenSentence, found: Target, tolerance: float) -> None:
+    for position, (wanted, token) in enumerate(zip(expected.target_ids, found.token_ids, strict=False)):
+        if token != wanted:
+            raise CertificateError(f"{where}, position {position}: token {wanted} expected, {token} found")
+        promised, measured = expected.log_probabilities[position], found.log_probabilities[position]
+        if not math.isclose(measured, promised, rel_tol=0.0, abs_tol=tolerance):
+            raise CertificateError(
+                f"{where}, position {position}: log-probability {promised:.6f} expected, {measured:.6f} found, "
+                f"tolerance {tolerance:g}"
+            )
+    if len(found.token_ids) != len(expected.target_ids):
+        raise CertificateError(f"{where}: {len(expected.target_ids)} tokens expected, {len(found.token_ids)} found")
