@@ -6,7 +6,6 @@ always the model that this file holds.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import safetensors.torch
@@ -27,7 +26,7 @@ def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     temporary = folder / (WEIGHTS_FILE + ".new")
     half = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in weights.items()}
     safetensors.torch.save_file(half, temporary)
-    os.replace(temporary, folder / WEIGHTS_FILE)
+    temporary.replace(folder / WEIGHTS_FILE)
 
 
 def load_checkpoint(folder: Path) -> tuple[TrainingConfiguration, TranslationModel]:

@@ -34,7 +34,7 @@ def _train(options: argparse.Namespace) -> int:
     from lightning_fabric import Fabric
 
     from export.configuration import load_configuration
-    from export.training.loop import train
+    from export.training.loop import Trainer
 
     config = load_configuration(options.configuration)
     fabric = Fabric(
@@ -44,7 +44,8 @@ def _train(options: argparse.Namespace) -> int:
         precision=options.precision,
     )
     fabric.launch()
-    train(options.configuration, config, options.corpus, options.output or Path("runs") / config.name, fabric)
+    folder = options.output or Path("runs") / config.name
+    Trainer(options.configuration, config, options.corpus, folder, fabric).run()
     return 0
 
 

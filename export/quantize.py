@@ -7,6 +7,8 @@ move a result). The products are sums of integers, so they are exact. Embeddings
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -71,7 +73,8 @@ class _Quantizer:
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         if attributes.pop("transB", 0):
             weight = weight.T
-        assert all(value in (0, 1, 1.0) for value in attributes.values()) and not attributes.get("transA")
+        assert not attributes.get("transA")
+        assert all(attributes.get(name, 1.0) == 1.0 for name in ("alpha", "beta"))
         integers, scales = quantize_columns(weight)
         rows, row_scales = self._quantized_rows(node.input[0], weight.shape[0])
         name = node.output[0]
@@ -155,7 +158,7 @@ class _Quantizer:
             self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
 
-    def _add(self, operator: str, inputs: list[str], output: str, *, domain: str = "", **attributes: int) -> str:
+    def _add(self, operator: str, inputs: list[str], output: str, *, domain: str = "", **attributes: Any) -> str:
         self._nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
         return output
 

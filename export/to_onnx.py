@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -20,9 +22,7 @@ def to_onnx(graph: EncoderGraph | DecoderStepGraph) -> onnx.ModelProto:
     dims["batch"] = torch.export.Dim("batch", min=1)
     shapes = tuple({axis: dims[name] for axis, name in axes.items()} for axes in graph.input_axes)
     dynamic_shapes = shapes if isinstance(graph, EncoderGraph) else (*shapes[:3], shapes[3:])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
+    with _without_exporter_chatter():
         program = torch.onnx.export(
             graph.eval(),
             graph.example_inputs(),
@@ -35,10 +35,38 @@ def to_onnx(graph: EncoderGraph | DecoderStepGraph) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    model = cast(onnx.ModelProto, program.model_proto)
+    model = program.model_proto
     del model.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.checker.check_model(model)
     return model
+
+
+@contextmanager
+def _without_exporter_chatter() -> Iterator[None]:
+    """Hide what the exporter reports of every graph and nobody can act on; anything else still shows."""
+    loggers = [logging.getLogger(name) for name in _CHATTER]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="# The axis name: .* will not be used", category=UserWarning)
+        for logger in loggers:
+            logger.addFilter(_is_worth_reading)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeFilter(_is_worth_reading)
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_CHATTER[record.name])
+
+
+_CHATTER = {
+    "torch.onnx._internal.exporter._registration": "torchvision is not installed",
+    "onnxscript.optimizer._constant_folding": "Skipping constant folding for op Split",
+}
+"""Logger by logger, how the messages begin."""

@@ -166,7 +166,8 @@ async def _serve(settings: Settings) -> int:
         await server.start()
     except OSError as error:
         raise ModelError(str(error)) from error
-    print(f"stepstream: serving on {settings.host}:{server.port}", flush=True)
+    sys.stdout.write(f"stepstream: serving on {settings.host}:{server.port}\n")
+    sys.stdout.flush()
     await asyncio.wait(
         [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(server.failed.wait())],
         return_when=asyncio.FIRST_COMPLETED,

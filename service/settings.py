@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     model_store: Path = Field(Path("model_store"), description="folder of MODEL/VERSION/ folders")
     execution_providers: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cpu",),
-        description="ordered, comma-separated: cpu, cuda; options after a colon, as in cuda:device_id=0;do_copy_in_default_stream=1",
+        description="ordered, comma-separated: cpu, cuda; onnxruntime's options after a colon, "
+        "as in cuda:device_id=0;use_tf32=0,cpu",
     )
     num_threads: int = Field(0, ge=0, description="threads that one model's step uses; 0: one for each core")
     max_slots: PositiveInt = Field(64, description="sequences that share one model's decoder step")

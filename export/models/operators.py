@@ -7,6 +7,7 @@ Which form runs is decided by whether a graph is being exported; both compute th
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ class BidirectionalRnn(nn.Module):
         kind = "LSTM" if isinstance(self.forwards, nn.LSTM) else "GRU"
         weights = [self._onnx_gates(kind, name) for name in ("weight_ih_l0", "weight_hh_l0")]
         bias = torch.cat([self._onnx_gates(kind, name) for name in ("bias_ih_l0", "bias_hh_l0")], dim=1)
-        attributes: dict[str, int | str] = {"hidden_size": hidden, "direction": "bidirectional"}
+        attributes: dict[str, Any] = {"hidden_size": hidden, "direction": "bidirectional"}
         if kind == "GRU":
             attributes["linear_before_reset"] = 1
         num_states = 2 if kind == "LSTM" else 1

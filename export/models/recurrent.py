@@ -101,7 +101,7 @@ class Recurrent(TranslationModel):
         self.attentional = nn.Linear(memory_size + hidden, hidden, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
-        for name, parameter in self.named_parameters():
+        for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         nn.init.normal_(self.embedding.weight, std=hidden**-0.5)
@@ -130,7 +130,13 @@ class Recurrent(TranslationModel):
         states["input_feed"] = torch.zeros_like(carried[0])
         return states
 
-    def step(self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States) -> StepOutput:
+    def step(
+        self,
+        token_ids: Tensor,
+        positions: Tensor,  # noqa: ARG002
+        source_lengths: Tensor,
+        states: States,
+    ) -> StepOutput:
         visible = masks.source_mask(source_lengths, states["memory"].shape[1])
         gates = self.token_gates(self.embedding(token_ids))
         attention, new_states = self._advance(gates, visible, states)

@@ -69,6 +69,7 @@ def train_vocabulary(sentences: Sequence[str], size: int, path: Path) -> None:
         eos_id=END_ID,
         minloglevel=2,
     )
+    path.with_suffix(".vocab").unlink()
 
 
 def load_pairs(corpus: Path, split: str, data: DataConfiguration, vocabulary: Path) -> list[Pair]:

@@ -34,7 +34,7 @@ from export.training.data import (
 from export.training.decode import greedy
 from export.training.loss import smoothed_cross_entropy
 from export.training.monitor import EpochMetrics, Monitor
-from export.training.state import Progress, restore, snapshot
+from export.training.state import restore, snapshot
 
 STATE_FILE = "training_state.pt"
 
@@ -54,97 +54,149 @@ def learning_rate(step: int, total_steps: int, config: OptimizationConfiguration
     return config.learning_rate * max(0.0, min(1.0, warmup, decay))
 
 
-def train(config_path: Path, config: TrainingConfiguration, corpus: Path, folder: Path, fabric: Fabric) -> None:
-    """Train until `max_epochs` or until validation no longer improves; `folder` becomes a checkpoint.
+@dataclass(frozen=True)
+class _Sentences:
+    train: list[Pair]
+    validation: list[Pair]
+    references: list[str]
+    pieces: sentencepiece.SentencePieceProcessor
 
-    Started again on the same folder it goes on after the last finished epoch.
-    """
-    options = config.optimization
-    fabric.seed_everything(options.seed)
-    vocabulary_path = folder / VOCABULARY_FILE
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
-        if not vocabulary_path.exists():
-            source, target = read_parallel(corpus, config.data.train, config.data)
-            train_vocabulary(source + target, config.data.vocabulary_size, vocabulary_path)
-    fabric.barrier()
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary_path))
-    train_pairs = [
-        pair
-        for pair in load_pairs(corpus, config.data.train, config.data, vocabulary_path)
-        if 0 < len(pair[1]) < config.data.max_length and 1 < len(pair[0]) < config.data.max_length
-    ]
-    validation_pairs = load_pairs(corpus, config.data.validation, config.data, vocabulary_path)
-    references = read_parallel(corpus, config.data.validation, config.data)[1]
 
-    model = build_model(config.model, pieces.get_piece_size())
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay)).to(fabric.device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=options.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=options.weight_decay,
-        fused=True,
-    )
-    parallel_model, parallel_optimizer = fabric.setup(model, optimizer)
-    progress = restore(folder / STATE_FILE, model, average, optimizer)
-    monitor = Monitor(folder, first_epoch=progress.epoch)
+@dataclass(frozen=True)
+class _EpochResult:
+    loss: float
+    num_tokens: int
+    learning_rate: float
 
-    local_tokens = max(1, options.batch_tokens // fabric.world_size)
-    num_batches = len(token_batches(train_pairs, local_tokens, options.seed)) // fabric.world_size
-    total_steps = num_batches * options.max_epochs
-    while progress.epoch < options.max_epochs and progress.epochs_without_gain < options.patience:
-        started = time.monotonic()
-        model.train()
-        batches = token_batches(train_pairs, local_tokens, options.seed + progress.epoch)
-        loss_sum, token_sum = 0.0, 0
+
+class Trainer:
+    """One run: its model, its averaged model, its optimiser, and the folder that becomes a checkpoint."""
+
+    def __init__(self, config_path: Path, config: TrainingConfiguration, corpus: Path, folder: Path, fabric: Fabric):
+        """Prepare a run in `folder`, or take up the one that was stopped there.
+
+        Raises OSError for a missing corpus and ValueError for one whose sides differ in length.
+        """
+        self._config = config
+        self._options = config.optimization
+        self._folder = folder
+        self._fabric = fabric
+        fabric.seed_everything(self._options.seed)
+        self._sentences = _prepare(config_path, config, corpus, folder, fabric)
+        model = build_model(config.model, self._sentences.pieces.get_piece_size())
+        average_weights = get_ema_multi_avg_fn(self._options.ema_decay)  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(model, multi_avg_fn=average_weights).to(fabric.device)
+        self._model = model
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=self._options.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=self._options.weight_decay,
+            fused=True,
+        )
+        self._parallel_model, self._parallel_optimizer = fabric.setup(model, self._optimizer)
+        self._progress = restore(folder / STATE_FILE, model, self._average, self._optimizer)
+        self._batch_tokens = max(1, self._options.batch_tokens // fabric.world_size)
+        num_batches = len(self._batches(0)) // fabric.world_size
+        self._total_steps = num_batches * self._options.max_epochs
+
+    def run(self) -> None:
+        """Train until `max_epochs`, or until validation has not improved for `patience` epochs."""
+        monitor = Monitor(self._folder, first_epoch=self._progress.epoch)
+        options = self._options
+        while self._progress.epoch < options.max_epochs and self._progress.epochs_without_gain < options.patience:
+            started = time.monotonic()
+            result = self._train_epoch()
+            train_seconds = time.monotonic() - started
+            validation = self._validate()
+            is_best = validation.bleu > self._progress.best_bleu
+            self._progress = self._progress.after_epoch(validation.bleu)
+            if self._fabric.is_global_zero:
+                if is_best:
+                    save_weights(self._folder, self._average.module.state_dict())
+                snapshot(self._folder / STATE_FILE, self._model, self._average, self._optimizer, self._progress)
+                metrics = EpochMetrics(
+                    epoch=self._progress.epoch,
+                    step=self._progress.step,
+                    train_loss=result.loss,
+                    validation_loss=validation.loss,
+                    validation_bleu=validation.bleu,
+                    learning_rate=result.learning_rate,
+                    tokens_per_second=result.num_tokens * self._fabric.world_size / train_seconds,
+                    seconds=time.monotonic() - started,
+                )
+                monitor.record(metrics)
+                print(metrics.line() + ("  best" if is_best else ""), flush=True)
+            self._fabric.barrier()
+        monitor.close()
+
+    def _batches(self, epoch: int) -> list[list[Pair]]:
+        return token_batches(self._sentences.train, self._batch_tokens, self._options.seed + epoch)
+
+    def _train_epoch(self) -> _EpochResult:
+        self._model.train()
+        fabric = self._fabric
+        batches = self._batches(self._progress.epoch)
+        loss_sum, num_tokens, rate = 0.0, 0, 0.0
         bar = tqdm(
             share(batches, fabric.global_rank, fabric.world_size),
             total=len(batches) // fabric.world_size,
-            desc=f"epoch {progress.epoch + 1}/{options.max_epochs}",
+            desc=f"epoch {self._progress.epoch + 1}/{self._options.max_epochs}",
             disable=not fabric.is_global_zero,
             mininterval=1.0,
         )
         for batch in bar:
-            rate = learning_rate(progress.step, total_steps, options)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            batch = batch.to(fabric.device)
-            loss = smoothed_loss(parallel_model, batch, options.label_smoothing)
-            parallel_optimizer.zero_grad()
-            fabric.backward(loss)
-            fabric.clip_gradients(parallel_model, parallel_optimizer, max_norm=options.gradient_clip)
-            parallel_optimizer.step()
-            average.update_parameters(model)
-            progress = progress.after_step()
-            num_tokens = int((batch.target_outputs != PAD_ID).sum())
-            loss_sum += loss.item() * num_tokens
-            token_sum += num_tokens
-            bar.set_postfix(loss=f"{loss_sum / token_sum:.3f}", rate=f"{rate:.1e}", refresh=False)
-        train_seconds = time.monotonic() - started
-        averaged: TranslationModel = average.module
-        validation = validate(averaged.eval(), validation_pairs, references, pieces)
-        is_best = validation.bleu > progress.best_bleu
-        progress = progress.after_epoch(validation.bleu)
-        if fabric.is_global_zero:
-            if is_best:
-                save_weights(folder, averaged.state_dict())
-            snapshot(folder / STATE_FILE, model, average, optimizer, progress)
-            metrics = EpochMetrics(
-                epoch=progress.epoch,
-                step=progress.step,
-                train_loss=loss_sum / token_sum,
-                validation_loss=validation.loss,
-                validation_bleu=validation.bleu,
-                learning_rate=rate,
-                tokens_per_second=token_sum * fabric.world_size / train_seconds,
-                seconds=time.monotonic() - started,
-            )
-            monitor.record(metrics)
-            print(metrics.line() + ("  best" if is_best else ""), flush=True)
-        fabric.barrier()
-    monitor.close()
+            rate = learning_rate(self._progress.step, self._total_steps, self._options)
+            batch_loss, batch_num_tokens = self._train_step(batch.to(fabric.device), rate)
+            loss_sum += batch_loss * batch_num_tokens
+            num_tokens += batch_num_tokens
+            bar.set_postfix(loss=f"{loss_sum / num_tokens:.3f}", rate=f"{rate:.1e}", refresh=False)
+        return _EpochResult(loss_sum / num_tokens, num_tokens, rate)
+
+    def _train_step(self, batch: Batch, rate: float) -> tuple[float, int]:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        loss = smoothed_loss(self._parallel_model, batch, self._options.label_smoothing)
+        self._parallel_optimizer.zero_grad()
+        self._fabric.backward(loss)
+        self._fabric.clip_gradients(
+            self._parallel_model, self._parallel_optimizer, max_norm=self._options.gradient_clip
+        )
+        self._parallel_optimizer.step()
+        self._average.update_parameters(self._model)
+        self._progress = self._progress.after_step()
+        return loss.item(), int((batch.target_outputs != PAD_ID).sum())
+
+    def _validate(self) -> Validation:
+        averaged = self._average.module
+        assert isinstance(averaged, TranslationModel)
+        sentences = self._sentences
+        return validate(averaged.eval(), sentences.validation, sentences.references, sentences.pieces)
+
+
+def _prepare(
+    config_path: Path, config: TrainingConfiguration, corpus: Path, folder: Path, fabric: Fabric
+) -> _Sentences:
+    vocabulary_path = folder / VOCABULARY_FILE
+    data = config.data
+    if fabric.is_global_zero:
+        source, target = read_parallel(corpus, data.train, data)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
+        if not vocabulary_path.exists():
+            train_vocabulary(source + target, data.vocabulary_size, vocabulary_path)
+    fabric.barrier()
+    train_pairs = [
+        (source, target)
+        for source, target in load_pairs(corpus, data.train, data, vocabulary_path)
+        if 0 < len(target) < data.max_length and 1 < len(source) < data.max_length
+    ]
+    return _Sentences(
+        train_pairs,
+        load_pairs(corpus, data.validation, data, vocabulary_path),
+        read_parallel(corpus, data.validation, data)[1],
+        sentencepiece.SentencePieceProcessor(model_file=str(vocabulary_path)),
+    )
 
 
 def smoothed_loss(model: torch.nn.Module, batch: Batch, label_smoothing: float) -> torch.Tensor:

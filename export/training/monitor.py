@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from pydantic import TypeAdapter
 from torch.utils.tensorboard import SummaryWriter
 
 METRICS_FILE = "metrics.csv"
@@ -63,9 +64,8 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     """The rows of metrics.csv, or none where the file does not exist."""
     if not path.exists():
         return []
-    types = {"epoch": int, "step": int}
     with path.open(newline="", encoding="utf-8") as file:
-        return [EpochMetrics(**{k: types.get(k, float)(v) for k, v in row.items()}) for row in csv.DictReader(file)]
+        return [TypeAdapter(EpochMetrics).validate_python(row) for row in csv.DictReader(file)]
 
 
 def draw_curve(history: list[EpochMetrics], path: Path) -> None:

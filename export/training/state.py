@@ -5,7 +5,6 @@ Every epoch's batches come from the seed and the epoch's number, so that the fil
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def snapshot(
         "random": torch.get_rng_state(),
     }
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def restore(path: Path, model: torch.nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> Progress:

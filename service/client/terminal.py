@@ -124,7 +124,10 @@ def show_model(console: Console, model: ModelInfo) -> None:
 
 @contextmanager
 def file_progress(num_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr if that is a terminal; the block tells it the bytes of each finished line. num_bytes 0: a length nobody knows."""
+    """A bar on stderr, if that is a terminal. The block tells it the bytes of each finished line.
+
+    num_bytes 0: a length nobody knows.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.fields[num_lines]} lines"),

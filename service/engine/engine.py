@@ -159,7 +159,6 @@ class Engine:
         events: list[tuple[Mailbox, Event]] = [(self._mailboxes.pop(i), late) for i in schedule.expired]
         if schedule.joining:
             self._runner.join(schedule.joining)
-        self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
         if num_rows := self._runner.num_rows:
             started = time.monotonic()
             for request_id, result in self._runner.step():
@@ -169,6 +168,7 @@ class Engine:
                     self._scheduler.finish(request_id)
                     events.append((self._mailboxes.pop(request_id), result))
             self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
+        self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
         return events
 
     def _end_all(self, error: ServiceError) -> None:

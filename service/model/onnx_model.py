@@ -23,7 +23,7 @@ Array = npt.NDArray[np.generic]
 Provider = tuple[str, dict[str, str]]
 
 CPU: tuple[Provider, ...] = (("CPUExecutionProvider", {}),)
-_ONNX_TYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
+_ONNX_TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,17 @@ class OnnxModel:
             ),
         }
         for where, (nodes, wanted) in expected.items():
-            found = {
-                node.name: Tensor(_ONNX_TYPES.get(node.type, np.dtype(object)), tuple(node.shape)) for node in nodes
-            }
+            found = {node.name: _tensor(node) for node in nodes}
             for name in sorted(wanted.keys() | found.keys()):
                 if wanted.get(name) != found.get(name):
                     raise BundleError(
                         f"{self.folder}: {where}: {name} is {found.get(name)}, the manifest says {wanted.get(name)}"
                     )
+
+
+def _tensor(node: onnxruntime.NodeArg) -> Tensor:
+    dtype: np.dtype[Any] = _ONNX_TYPES.get(node.type, np.dtype(object))
+    return Tensor(dtype, tuple(node.shape))
 
 
 class BoundStep:

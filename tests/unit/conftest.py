@@ -1,6 +1,7 @@
 """A translation service with scripted behaviour behind a real socket: it translates by shouting, one word a step."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class FakeTranslationService(TranslationServiceServicer):
         self.deadlines_s: list[float | None] = []
         self.failures: dict[str, list[tuple[grpc.StatusCode, str]]] = {}
         self.holds: dict[str, threading.Event] = {}
+        self.pause_s = 0.0
         self.endless_text = "endless"
         self.incomplete_text = "incomplete"
         self.finish_reason = pb.FINISH_REASON_END_OF_SENTENCE
@@ -32,11 +34,15 @@ class FakeTranslationService(TranslationServiceServicer):
         self._in_flight = 0
         self._lock = threading.Lock()
 
-    def Translate(self, request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
-        context.add_callback(lambda: None if context.code() is grpc.StatusCode.OK else self.cancelled.set())
+    def Translate(  # noqa: N802
+        self, request: pb.TranslateRequest, context: grpc.ServicerContext
+    ) -> pb.TranslateResponse:
+        finished = threading.Event()
+        context.add_callback(lambda: None if finished.is_set() else self.cancelled.set())
         with self._counted(request, context):
             for text in request.texts:
                 self._fail_or_wait(text, context)
+        finished.set()
         return self.answer(request)
 
     def answer(self, request: pb.TranslateRequest) -> pb.TranslateResponse:
@@ -52,7 +58,7 @@ class FakeTranslationService(TranslationServiceServicer):
         ]
         return pb.TranslateResponse(translations=translations, model=request.model, version=request.version or 7)
 
-    def StreamTranslate(
+    def StreamTranslate(  # noqa: N802
         self, request: pb.StreamTranslateRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.StreamTranslateResponse]:
         finished = threading.Event()
@@ -62,9 +68,9 @@ class FakeTranslationService(TranslationServiceServicer):
         words = request.text.upper().split()
         index = 0
         while request.text == self.endless_text and context.is_active():
-            yield pb.StreamTranslateResponse(step=pb.Step(index=index, piece="▁NA", text_delta=" NA"[index == 0 :]))
+            yield pb.StreamTranslateResponse(step=pb.Step(index=index, piece="NA", text_delta="NA"))
             index += 1
-            threading.Event().wait(0.01)
+            time.sleep(0.01)
         for index, word in enumerate([*words, "</s>"]):
             message = pb.StreamTranslateResponse(
                 step=pb.Step(
@@ -94,16 +100,20 @@ class FakeTranslationService(TranslationServiceServicer):
             yield message
         finished.set()
 
-    def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
+    def ListModels(  # noqa: N802
+        self, request: pb.ListModelsRequest, context: grpc.ServicerContext
+    ) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=self.models)
 
-    def GetModel(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.GetModelResponse:
-        for model in self.models:
-            if model.name == request.model and request.version in (0, model.version):
-                response = pb.GetModelResponse(model=model)
-                response.model.certificate_json = '{"golden": [{"source": "Hello.", "token_ids": [5, 6, 2]}]}'
-                return response
-        context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.model!r}")
+    def GetModel(  # noqa: N802
+        self, request: pb.GetModelRequest, context: grpc.ServicerContext
+    ) -> pb.GetModelResponse:
+        found = [m for m in self.models if m.name == request.model and request.version in (0, m.version)]
+        if not found:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.model!r}")
+        response = pb.GetModelResponse(model=found[-1])
+        response.model.certificate_json = '{"golden": [{"source": "Hello.", "token_ids": [5, 6, 2]}]}'
+        return response
 
     @contextmanager
     def _counted(
@@ -124,6 +134,7 @@ class FakeTranslationService(TranslationServiceServicer):
     def _fail_or_wait(self, text: str, context: grpc.ServicerContext) -> None:
         if text in self.holds:
             self.holds[text].wait(LIMIT_S)
+        time.sleep(self.pause_s)
         if self.failures.get(text):
             context.abort(*self.failures[text].pop(0))
 

@@ -1,0 +1,119 @@
+"""Measures greedy translation token by token: graphs against the torch model, one precision against another.
+
+It also chooses the golden sentences that a certificate carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from export.models.contract import TranslationModel
+from export.training.decode import greedy
+from service.model.certificate import Agreement, GoldenSentence, Quantization, Scores
+from service.model.greedy import Target, translate_greedily
+from service.model.onnx_model import OnnxModel
+from service.model.slots import Slots
+
+NUM_GOLDEN = 8
+TORCH_MAX_LENGTH = 100
+Sources = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best token of one step, and how far its log-probability lies above the second's."""
+
+    token_id: int
+    margin: float
+
+
+def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max_rows: int = 64) -> list[list[Choice]]:
+    """What the model would choose at each step when it continues from the given targets instead."""
+    choices: list[list[Choice]] = [[] for _ in sources]
+    for start in range(0, len(sources), max_rows):
+        group = range(start, min(start + max_rows, len(sources)))
+        slots = Slots(model, len(group))
+        slots.join([sources[i] for i in group])
+        for position in range(max(len(targets[i].token_ids) for i in group)):
+            candidates = slots.step()
+            following = []
+            for row, i in enumerate(group):
+                target = targets[i].token_ids
+                best, second = candidates.log_probabilities[row, :2].tolist()
+                if position < len(target):
+                    choices[i].append(Choice(int(candidates.ids[row, 0]), best - second))
+                following.append(target[min(position, len(target) - 1)])
+            slots.choose(following)
+    return choices
+
+
+def measure_agreement(
+    torch_model: TranslationModel, sources: Sources, targets: Sequence[Target], *, end_id: int
+) -> Agreement:
+    """How many greedy targets of the graphs are the torch model's, token by token."""
+    expected = greedy(torch_model, sources, max_length=TORCH_MAX_LENGTH)
+    identical = 0
+    for source, wanted, target in zip(sources, expected, targets, strict=True):
+        found = target.token_ids[:-1] if target.token_ids[-1] == end_id else target.token_ids
+        length = min(TORCH_MAX_LENGTH, 2 * len(source) + 10)
+        identical += wanted[:length] == found[:length]
+    return Agreement(num_sentences=len(sources), num_identical=identical)
+
+
+def measure_quantization(
+    model: OnnxModel,
+    sources: Sources,
+    targets: Sequence[Target],
+    float32_targets: Sequence[Target],
+    float32_scores: Scores | None,
+) -> Quantization:
+    """What `model` changes: whole targets, and single tokens after the same float32 target so far."""
+    followed = follow(model, sources, float32_targets)
+    pairs = list(zip(followed, float32_targets, strict=True))
+    flipped = sum(
+        choice.token_id != token
+        for choices, target in pairs
+        for choice, token in zip(choices, target.token_ids, strict=True)
+    )
+    return Quantization(
+        num_sentences=len(sources),
+        num_flipped_sentences=sum(a.token_ids != b.token_ids for a, b in zip(targets, float32_targets, strict=True)),
+        num_tokens=sum(len(target.token_ids) for target in float32_targets),
+        num_flipped_tokens=flipped,
+        float32_scores=float32_scores,
+    )
+
+
+def choose_golden(
+    model: OnnxModel, texts: Sequence[str], sources: Sources, targets: Sequence[Target]
+) -> tuple[GoldenSentence, ...]:
+    """Sentences of spread lengths among those whose every token wins clearly, so that another processor's
+    rounding turns none of them."""
+    followed = follow(model, sources, targets)
+    golden = [
+        GoldenSentence(
+            text=text,
+            source_ids=tuple(source),
+            target_ids=tuple(target.token_ids),
+            log_probabilities=tuple(target.log_probabilities),
+            smallest_margin=min(choice.margin for choice in choices),
+        )
+        for text, source, target, choices in zip(texts, sources, targets, followed, strict=True)
+    ]
+    end_id = model.manifest.vocabulary.end_id
+    finished = [sentence for sentence in golden if sentence.target_ids[-1] == end_id] or golden
+    finished.sort(key=lambda sentence: sentence.smallest_margin, reverse=True)
+    clear = finished[: max(NUM_GOLDEN, len(finished) // 8)]
+    clear.sort(key=lambda sentence: len(sentence.source_ids))
+    last = max(1, min(NUM_GOLDEN, len(clear)) - 1)
+    places = sorted({round(i * (len(clear) - 1) / last) for i in range(min(NUM_GOLDEN, len(clear)))})
+    return tuple(clear[place] for place in places)
+
+
+def translate_all(model: OnnxModel, sources: Sources) -> list[Target]:
+    """Greedy targets; longest sources first, so that rows of like age share a step. In the order of `sources`."""
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
+    sorted_targets = translate_greedily(model, [sources[i] for i in order])
+    targets = dict(zip(order, sorted_targets, strict=True))
+    return [targets[i] for i in range(len(sources))]

@@ -1,0 +1,100 @@
+"""Writes the files of a version into a folder: graphs, vocabulary, manifest. It measures nothing.
+
+The same checkpoint gives the same graphs, byte by byte.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from export.checkpoint import VOCABULARY_FILE
+from export.configuration import TrainingConfiguration
+from export.graphs import DecoderStepGraph, EncoderGraph
+from export.models.contract import BEGIN_ID, END_ID, TranslationModel
+from export.quantize import quantize
+from export.to_onnx import to_onnx
+from service.model.manifest import MANIFEST_FILE, FileRecord, Manifest, Precision, State, VocabularyFiles, file_sha256
+
+ENCODER_FILE, DECODER_STEP_FILE = "encoder.onnx", "decoder_step.onnx"
+CERTIFICATE_FILE, MODEL_CARD_FILE = "certificate.json", "README.md"
+NUM_CANDIDATES = 8
+MAX_LENGTH = 256
+LENGTH_MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Both graphs of one precision."""
+
+    encoder: onnx.ModelProto
+    decoder_step: onnx.ModelProto
+    precision: Precision
+
+    def quantized(self) -> Graphs:
+        return Graphs(quantize(self.encoder), quantize(self.decoder_step), "int8")
+
+
+def export_graphs(model: TranslationModel) -> Graphs:
+    """The float32 graphs of a model."""
+    return Graphs(to_onnx(EncoderGraph(model)), to_onnx(DecoderStepGraph(model, NUM_CANDIDATES, MAX_LENGTH)), "fp32")
+
+
+def write_graphs(folder: Path, graphs: Graphs, checkpoint: Path) -> None:
+    """Create FOLDER with both graphs and the vocabulary."""
+    folder.mkdir()
+    for name, graph in ((ENCODER_FILE, graphs.encoder), (DECODER_STEP_FILE, graphs.decoder_step)):
+        (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
+    shutil.copyfile(checkpoint / VOCABULARY_FILE, folder / VOCABULARY_FILE)
+
+
+def write_manifest(
+    folder: Path, config: TrainingConfiguration, model: TranslationModel, precision: Precision, name: str, version: int
+) -> Manifest:
+    """Write manifest.json for all other files that FOLDER holds."""
+    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
+    manifest = Manifest(
+        format=1,
+        name=name,
+        version=version,
+        family=config.model.family,
+        precision=precision,
+        source_language=config.data.source_language,
+        target_language=config.data.target_language,
+        max_source_length=MAX_LENGTH,
+        max_target_length=MAX_LENGTH,
+        length_multiple=LENGTH_MULTIPLE,
+        num_candidates=NUM_CANDIDATES,
+        vocabulary=VocabularyFiles(
+            source=VOCABULARY_FILE,
+            target=VOCABULARY_FILE,
+            source_size=model.vocabulary_size,
+            target_size=model.vocabulary_size,
+            begin_id=BEGIN_ID,
+            end_id=END_ID,
+        ),
+        encoder=ENCODER_FILE,
+        decoder_step=DECODER_STEP_FILE,
+        certificate=CERTIFICATE_FILE,
+        states=tuple(
+            State(name=spec.name, kind=spec.kind, dtype="float32", axes=spec.axes) for spec in model.state_specs
+        ),
+        files={path.name: FileRecord(sha256=file_sha256(path), size=path.stat().st_size) for path in files},
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's files and its entries to the disk."""
+    for path in (*sorted(folder.iterdir()), folder):
+        if path.is_file() or path == folder:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

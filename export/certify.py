@@ -1,0 +1,120 @@
+"""Makes every measurement of a certificate: parity, agreement, invariance, cost of quantization, scores, golden
+sentences. It writes no file.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from export.agreement import choose_golden, measure_agreement, measure_quantization, translate_all
+from export.evaluate import TestSet, encode_sources, score
+from export.models.contract import TranslationModel
+from export.verify import check_invariance, check_parity
+from service.model.certificate import Certificate, Environment, Scores
+from service.model.greedy import Target
+from service.model.onnx_model import OnnxModel
+from service.model.vocabulary import Vocabulary
+
+TOLERANCES = {"fp32": 1e-3, "int8": 5e-2}
+"""Of a log-probability on another processor; a rounding that falls the other way moves an int8 one further."""
+
+BUILT_IN_SENTENCES = (
+    "A man rides a bicycle.",
+    "Two dogs play in the snow.",
+    "A child is eating an apple at the table.",
+    "Three women stand in front of an old house and talk.",
+    "A boy in a red shirt jumps into the water.",
+    "People are waiting for the train at a station.",
+    "A woman with a yellow umbrella crosses the wet street.",
+    "The brown dog runs across a field with a stick in its mouth.",
+    "An old man sits on a bench in the park and reads a newspaper.",
+    "Several children are playing football on the beach.",
+    "A musician plays the guitar on a small stage at night.",
+    "Two workers in helmets repair the roof of a tall building.",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a certificate is about: the model, its float32 graphs, and those published (the same if float32)."""
+
+    torch_model: TranslationModel
+    float32: OnnxModel
+    shipped: OnnxModel
+    weights_sha256: str
+
+
+def certify(subject: Subject, test_set: TestSet | None) -> Certificate:
+    """Measure everything; raises VerificationError where the graphs fall short. Without a test set built-in
+    sentences stand in and there are no scores."""
+    shipped, float32 = subject.shipped, subject.float32
+    manifest = shipped.manifest
+    vocabulary = Vocabulary(shipped.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
+    parity = check_parity(subject.torch_model, float32)
+    texts = list(BUILT_IN_SENTENCES) if test_set is None else test_set.sources
+    sources = encode_sources(shipped, vocabulary, texts)
+    invariance = check_invariance(shipped, sources)
+    float32_targets = translate_all(float32, sources)
+    agreement = measure_agreement(
+        subject.torch_model, sources, float32_targets, end_id=manifest.vocabulary.end_id
+    )
+    targets, quantization = float32_targets, None
+    if shipped is not float32:
+        targets = translate_all(shipped, sources)
+        quantization = measure_quantization(
+            shipped, sources, targets, float32_targets, _score(float32, test_set, float32_targets)
+        )
+    scores = _score(shipped, test_set, targets)
+    return Certificate(
+        format=1,
+        created=datetime.now(UTC).replace(microsecond=0),
+        weights_sha256=subject.weights_sha256,
+        environment=_environment(shipped),
+        parity=parity,
+        agreement=agreement,
+        invariance=invariance,
+        quantization=quantization,
+        scores=(scores,) if scores else (),
+        log_probability_tolerance=TOLERANCES[manifest.precision],
+        golden=choose_golden(shipped, texts, sources, targets),
+    )
+
+
+def _score(model: OnnxModel, test_set: TestSet | None, targets: list[Target]) -> Scores | None:
+    if test_set is None:
+        return None
+    manifest = model.manifest
+    vocabulary = Vocabulary(model.folder / manifest.vocabulary.target, manifest.vocabulary.target_size)
+    return score(test_set, [vocabulary.decode(target.token_ids) for target in targets])
+
+
+def _environment(model: OnnxModel) -> Environment:
+    return Environment(
+        stepstream=version("stepstream"),
+        python=platform.python_version(),
+        torch=version("torch"),
+        onnx=version("onnx"),
+        onnxruntime=_onnxruntime_version(),
+        execution_provider=model.execution_provider,
+        processor=_processor(),
+    )
+
+
+def _onnxruntime_version() -> str:
+    """The package has another name with CUDA."""
+    try:
+        return version("onnxruntime")
+    except PackageNotFoundError:
+        return version("onnxruntime-gpu")
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

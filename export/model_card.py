@@ -1,0 +1,98 @@
+"""The README.md of a published version: what it is, how good it is and how that was measured, how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from export.configuration import TrainingConfiguration
+from service.model.certificate import Certificate, Scores
+from service.model.manifest import Manifest
+
+
+def model_card(config: TrainingConfiguration, manifest: Manifest, certificate: Certificate) -> str:
+    """Markdown."""
+    data, states = config.data, manifest.states
+    sections = [
+        f"# {manifest.name}, version {manifest.version}",
+        f"Translates {data.source_language} to {data.target_language}: {_architecture(config)}, "
+        f"{manifest.vocabulary.target_size} joint SentencePiece pieces, precision {manifest.precision}. "
+        f"Two ONNX graphs, `{manifest.encoder}` and `{manifest.decoder_step}` ({len(states)} states), are served one "
+        "decoder step at a time.",
+        "## Data, licence, citation",
+        f"Trained on the split `{data.train}`, chosen by BLEU on `{data.validation}`.\n\n"
+        f"- Licence of the data: {data.licence}\n- Cite: {data.citation}",
+        "## Scores",
+        _scores(certificate),
+        "## Checks before publishing",
+        _checks(certificate),
+        "## Limits",
+        f"- A source has at most {manifest.max_source_length} tokens, a target {manifest.max_target_length}.\n"
+        "- It knows what its training data holds; other subjects and styles translate badly.\n"
+        "- It may drop, invent or misgender what the source says. Have a person check what matters.",
+        "## Use",
+        f"```\nstepstream serve --model-store MODEL_STORE --model {manifest.name}\n```\n\n"
+        "where this folder is `MODEL_STORE/"
+        f"{manifest.name}/{manifest.version}`. The server proves every file against `manifest.json` and replays the "
+        "golden sentences of `certificate.json` before it serves the version.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _architecture(config: TrainingConfiguration) -> str:
+    model = config.model
+    if model.family == "transformer":
+        return (
+            f"a pre-norm Transformer with {model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder "
+            f"layers, hidden size {model.hidden_size}, {model.num_heads} heads"
+        )
+    return (
+        f"a bidirectional {model.cell.upper()} encoder and an {model.cell.upper()} decoder with `{model.score}` attention "
+        f"and input feeding, hidden size {model.hidden_size}"
+    )
+
+
+def _scores(certificate: Certificate) -> str:
+    if not certificate.scores:
+        return "Not measured."
+    quantization = certificate.quantization
+    rows = [_row(scores, "this version") for scores in certificate.scores]
+    if quantization and quantization.float32_scores:
+        rows.append(_row(quantization.float32_scores, "float32"))
+    signature = certificate.scores[0]
+    return (
+        "Greedy translation of the whole split through the runtime that serves.\n\n"
+        "| split | precision | sentences | BLEU | BLEU, lowercased and tokenized | chrF |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\nBLEU: sacreBLEU `{signature.bleu_signature}`. Lowercased and tokenized: hypothesis lowercased, "
+        "punctuation normalised, Moses-tokenized, against the references in the same form, as published figures on "
+        f"this corpus are. chrF: `{signature.chrf_signature}`."
+    )
+
+
+def _row(scores: Scores, precision: str) -> str:
+    return (
+        f"| {scores.split} | {precision} | {scores.num_sentences} | {scores.bleu:.2f} "
+        f"| {scores.bleu_lowercased_tokenized:.2f} | {scores.chrf:.2f} |"
+    )
+
+
+def _checks(certificate: Certificate) -> str:
+    absolute = max(difference.absolute for difference in certificate.parity.outputs.values())
+    agreement, quantization = certificate.agreement, certificate.quantization
+    lines: Sequence[str] = [
+        f"- float32 graphs against the torch model, all outputs: largest difference {absolute:.1e}; "
+        f"{agreement.num_identical} of {agreement.num_sentences} greedy translations identical.",
+        f"- Alone or among {certificate.invariance.num_rows} rows, whatever the padding or the place: no bit changes.",
+        *(
+            [
+                f"- Quantization: {quantization.num_flipped_tokens} of {quantization.num_tokens} tokens and "
+                f"{quantization.num_flipped_sentences} of {quantization.num_sentences} whole translations differ "
+                "from float32."
+            ]
+            if quantization
+            else []
+        ),
+        f"- Measured with {certificate.environment.execution_provider} on {certificate.environment.processor}, "
+        f"onnxruntime {certificate.environment.onnxruntime}.",
+    ]
+    return "\n".join(lines)

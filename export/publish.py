@@ -1,0 +1,129 @@
+"""From a checkpoint to a version in the model store: exported, verified, certified, and there all at once.
+
+Everything is written and proved in a hidden folder beside the version's place, then renamed: a version number
+never names a folder that is not whole. A failure leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from export.bundle import (
+    CERTIFICATE_FILE,
+    MAX_LENGTH,
+    MODEL_CARD_FILE,
+    export_graphs,
+    sync_folder,
+    write_graphs,
+    write_manifest,
+)
+from export.certify import Subject, certify
+from export.checkpoint import WEIGHTS_FILE, load_checkpoint
+from export.configuration import TrainingConfiguration
+from export.errors import CheckpointError, PublishError, VersionExistsError
+from export.evaluate import TestSet, read_test_set
+from export.model_card import model_card
+from export.models.contract import TranslationModel
+from service.model.certificate import Certificate, replay
+from service.model.manifest import Precision, file_sha256, is_model_name
+from service.model.onnx_model import OnnxModel
+
+TEST_SPLIT = "test_2016_flickr"
+
+
+def publish(
+    checkpoint: Path,
+    *,
+    model_store: Path,
+    name: str,
+    version: int | None = None,
+    precision: Precision = "int8",
+    corpus: Path | None = None,
+    split: str = TEST_SPLIT,
+) -> Path:
+    """Publish a checkpoint as MODEL_STORE/NAME/VERSION (the next free number by default); the version's folder.
+
+    With a corpus, its `split` is translated for the scores and the golden sentences. Raises CheckpointError,
+    CorpusError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
+    """
+    if not is_model_name(name):
+        raise PublishError(f"{name!r} is no model name: a to z, 0 to 9, dot, underscore, hyphen; at most 64")
+    if version is not None and version < 1:
+        raise PublishError(f"a version is a number from 1, not {version}")
+    place = model_store / name
+    number = version or _next_version(place)
+    _refuse_existing(place / str(number))
+    config, model = _load(checkpoint)
+    languages = config.data.source_language, config.data.target_language
+    test_set = read_test_set(corpus, split, *languages) if corpus else None
+    place.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=".publishing-", dir=place))
+    try:
+        folder = workshop / "version"
+        _build(folder, checkpoint, config, model, name, number, precision, test_set)
+        sync_folder(folder)
+        _refuse_existing(place / str(number))
+        try:
+            os.rename(folder, place / str(number))
+        except OSError as error:
+            _refuse_existing(place / str(number))
+            raise PublishError(f"{place / str(number)} cannot be made: {error.strerror}") from error
+        sync_folder(place)
+    finally:
+        shutil.rmtree(workshop)
+    return place / str(number)
+
+
+def _build(
+    folder: Path,
+    checkpoint: Path,
+    config: TrainingConfiguration,
+    model: TranslationModel,
+    name: str,
+    version: int,
+    precision: Precision,
+    test_set: TestSet | None,
+) -> None:
+    """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it."""
+
+    def draft(where: Path, form: Precision) -> OnnxModel:
+        write_graphs(where, graphs if form == "fp32" else graphs.quantized(), checkpoint)
+        (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
+        write_manifest(where, config, model, form, name, version)
+        return OnnxModel(where)
+
+    graphs = export_graphs(model)
+    shipped = draft(folder, precision)
+    float32 = shipped if precision == "fp32" else draft(folder.with_name("float32"), "fp32")
+    certificate = certify(Subject(model, float32, shipped, file_sha256(checkpoint / WEIGHTS_FILE)), test_set)
+    _write_certificate(folder, certificate)
+    (folder / MODEL_CARD_FILE).write_text(model_card(config, shipped.manifest, certificate), encoding="utf-8")
+    write_manifest(folder, config, model, precision, name, version)
+    replay(OnnxModel(folder), certificate)
+
+
+def _write_certificate(folder: Path, certificate: Certificate) -> None:
+    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _load(checkpoint: Path) -> tuple[TrainingConfiguration, TranslationModel]:
+    try:
+        config, model = load_checkpoint(checkpoint)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint}: {str(error).splitlines()[0]}") from error
+    if config.model.max_positions < MAX_LENGTH:
+        raise CheckpointError(f"{checkpoint}: max_positions is {config.model.max_positions}, below {MAX_LENGTH}")
+    return config, model
+
+
+def _next_version(place: Path) -> int:
+    taken = [int(path.name) for path in place.iterdir() if path.name.isdecimal()] if place.is_dir() else []
+    return max(taken, default=0) + 1
+
+
+def _refuse_existing(version: Path) -> None:
+    if version.exists():
+        raise VersionExistsError(f"{version} exists already; a published version is never replaced")

@@ -1,0 +1,146 @@
+"""Runs a torch model and its published graphs over the same rows, step by step, giving every output by name.
+
+It compares nothing. The arrays are its own, so that a trace may have any width, capacity and stale contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.models.contract import END_ID, TranslationModel
+from service.model.onnx_model import Array, Floats, Ids, OnnxModel
+
+NUM_CONTROL_TOKENS = 4
+Outputs = dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """source_ids (batch, source_length), anything beyond a row's length; source_lengths (batch,);
+    token_ids and positions (steps, batch): what each step continues from, and where."""
+
+    source_ids: Ids
+    source_lengths: Ids
+    token_ids: Ids
+    positions: Ids
+
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """(batch, source_length): the positions before each row's length."""
+        return np.arange(self.source_ids.shape[1])[None, :] < self.source_lengths[:, None]
+
+    def of_width(self, width: int, filling: np.random.Generator | None = None, vocabulary_size: int = 1) -> Rows:
+        """The same sentences on a source axis of another length, beyond each of them zeros or random ids."""
+        batch, old = self.source_ids.shape
+        shape = (batch, max(width, old))
+        ids = np.zeros(shape, np.int64) if filling is None else filling.integers(0, vocabulary_size, shape)
+        ids[:, :old] = np.where(self.inside(), self.source_ids, ids[:, :old])
+        return replace(self, source_ids=ids[:, :width])
+
+    def take(self, order: npt.NDArray[np.int64]) -> Rows:
+        """Some of the rows, in another order."""
+        return Rows(
+            self.source_ids[order], self.source_lengths[order], self.token_ids[:, order], self.positions[:, order]
+        )
+
+
+def make_rows(sources: list[list[int]], width: int, num_steps: int, vocabulary_size: int, seed: int) -> Rows:
+    """Rows of given sources and random tokens; row r begins r steps late, so that the rows' ages differ."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((len(sources), width), np.int64)
+    for row, source in enumerate(sources):
+        ids[row, : len(source)] = source
+    late = np.arange(len(sources)) % max(1, num_steps // 2)
+    return Rows(
+        source_ids=ids,
+        source_lengths=np.array([len(source) for source in sources]),
+        token_ids=rng.integers(NUM_CONTROL_TOKENS, vocabulary_size, (num_steps, len(sources))),
+        positions=np.maximum(0, np.arange(num_steps)[:, None] - late[None, :]),
+    )
+
+
+def random_sources(batch: int, longest: int, vocabulary_size: int, seed: int) -> list[list[int]]:
+    """The first source has `longest` tokens, the others any number up to it; all end in the end of the sentence."""
+    rng = np.random.default_rng(seed)
+    lengths = [longest, *rng.integers(1, longest + 1, batch - 1).tolist()]
+    return [[*rng.integers(NUM_CONTROL_TOKENS, vocabulary_size, n - 1).tolist(), END_ID] for n in lengths]
+
+
+def encode_onnx(model: OnnxModel, rows: Rows) -> Outputs:
+    """Constant and carried states of the encoder graph."""
+    return model.encode(rows.source_ids, rows.source_lengths)
+
+
+def trace_onnx(
+    model: OnnxModel, rows: Rows, *, capacity: int | None = None, stale: np.random.Generator | None = None
+) -> Iterator[tuple[Ids, Outputs]]:
+    """For each step: candidate ids (batch, num_candidates) and every other output; of a growing state, the entry
+    that the step wrote. `stale` fills growing states with what another sentence might have left there."""
+    manifest = model.manifest
+    batch, width = rows.source_ids.shape
+    states: dict[str, Array] = dict(encode_onnx(model, rows))
+    for state in manifest.states_of("growing"):
+        shape = state.shape(batch=batch, source_length=width, capacity=capacity or manifest.capacity)
+        filled = np.zeros(shape) if stale is None else stale.normal(size=shape)
+        states[state.name] = np.ascontiguousarray(filled, np.float32)
+    carried = {f"new_{state.name}": np.zeros_like(states[state.name]) for state in manifest.states_of("carried")}
+    token_ids, positions = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
+    candidate_ids = np.zeros((batch, manifest.num_candidates), np.int64)
+    outputs: Outputs = {
+        "candidate_log_probabilities": np.zeros(candidate_ids.shape, np.float32),
+        "attention": np.zeros((batch, width), np.float32),
+    }
+    bound = model.bind_step(
+        {"token_ids": token_ids, "positions": positions, "source_lengths": rows.source_lengths, **states},
+        {
+            "candidate_ids": candidate_ids,
+            **outputs,
+            **carried,
+            **{f"new_{state.name}": states[state.name] for state in manifest.states_of("growing")},
+        },
+    )
+    for tokens, here in zip(rows.token_ids, rows.positions, strict=True):
+        token_ids[:], positions[:] = tokens, here
+        bound.run()
+        for name, new in carried.items():
+            states[name.removeprefix("new_")][...] = new
+        made = outputs | carried
+        for state in manifest.states_of("growing"):
+            made[f"new_{state.name}"] = _entry(states[state.name], state.axes.index("capacity"), here)
+        yield candidate_ids.copy(), {name: np.array(value, np.float32) for name, value in made.items()}
+
+
+@torch.inference_mode()
+def encode_torch(model: TranslationModel, rows: Rows) -> Outputs:
+    """Constant and carried states of the model's encoder."""
+    states = model.encode(torch.from_numpy(rows.source_ids), torch.from_numpy(rows.source_lengths))
+    return {name: tensor.numpy() for name, tensor in states.items()}
+
+
+@torch.inference_mode()
+def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Iterator[tuple[Ids, Outputs]]:
+    """As `trace_onnx`, from the model's own `encode` and `step`."""
+    lengths = torch.from_numpy(rows.source_lengths)
+    states = model.initial_states(torch.from_numpy(rows.source_ids), lengths, int(rows.positions.max()) + 1)
+    for tokens, here in zip(rows.token_ids, rows.positions, strict=True):
+        output = model.step(torch.from_numpy(tokens), torch.from_numpy(here), lengths, states)
+        states = states | output.states
+        best, ids = output.logits.log_softmax(-1).topk(num_candidates, dim=-1)
+        made: Outputs = {"candidate_log_probabilities": best.numpy(), "attention": output.attention.numpy()}
+        for spec in model.state_specs:
+            if spec.kind == "carried":
+                made[f"new_{spec.name}"] = output.states[spec.name].numpy()
+            elif spec.kind == "growing":
+                axis = spec.axes.index("capacity")
+                made[f"new_{spec.name}"] = _entry(output.states[spec.name].numpy(), axis, here)
+        yield ids.numpy(), made
+
+
+def _entry(array: Array, axis: int, positions: Ids) -> Floats:
+    """(batch, ...) without `axis`: of each row, the entry at its position."""
+    entries: Floats = np.moveaxis(array, axis, 1)[np.arange(len(positions)), positions]
+    return entries

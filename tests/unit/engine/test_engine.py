@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from service.engine.engine import Engine
+from service.engine.request import FinishReason, StepResult
+from service.errors import DeadlineExceededError, EngineFailedError, QueueFullError, StoppingError
+
+MakeEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+async def engine(make_engine: MakeEngine) -> AsyncIterator[Engine]:
+    engine = make_engine()
+    engine.start()
+    yield engine
+    await engine.stop()
+
+
+async def collect(engine: Engine, source: tuple[int, ...], **options: Any) -> list[StepResult]:
+    options = {"max_length": 50} | options
+    return [result async for result in engine.translate(source, **options)]
+
+
+async def test_every_step_is_delivered_once_and_in_order(engine: Engine) -> None:
+    results = await collect(engine, (7, 8, 9, 3))
+    assert [(r.index, r.token_id) for r in results] == [(0, 7), (1, 8), (2, 9), (3, 3)]
+    assert [r.finish_reason for r in results] == [None, None, None, FinishReason.END_OF_SENTENCE]
+
+
+async def test_requests_of_different_lengths_share_steps_and_keep_apart(engine: Engine, rows: Any) -> None:
+    sources = [tuple(range(10, 10 + n)) + (3,) for n in (1, 5, 3, 9, 2, 7, 4, 8)]
+    all_results = await asyncio.gather(*(collect(engine, source) for source in sources))
+    assert [tuple(r.token_id for r in results) for results in all_results] == sources
+    assert max(rows.rows_by_step) == 4
+    assert sum(rows.rows_by_step) == sum(map(len, sources))
+
+
+async def test_a_request_joins_while_another_runs(engine: Engine, rows: Any) -> None:
+    rows.step_s = 0.01
+    first = engine.translate((*range(10, 40), 3), max_length=50)
+    async with aclosing(first):  # type: ignore[type-var]
+        assert (await anext(first)).index == 0
+        assert len(await collect(engine, (7, 3))) == 2
+        assert (await anext(first)).index < 20
+
+
+async def test_closing_a_stream_frees_its_row_before_the_next_step(engine: Engine, rows: Any, observer: Any) -> None:
+    rows.step_s = 0.01
+    stream = engine.translate((*range(10, 40), 3), max_length=50)
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    made = len(rows.rows_by_step)
+    await asyncio.sleep(0.1)
+    assert len(rows.rows_by_step) <= made + 2
+    assert rows.num_rows == 0
+    assert len(await collect(engine, (7, 3))) == 2
+
+
+async def test_attention_has_one_weight_for_each_source_token_only_if_asked_for(engine: Engine) -> None:
+    long_one, with_attention = await asyncio.gather(
+        collect(engine, (*range(10, 20), 3)), collect(engine, (7, 8, 3), include_attention=True)
+    )
+    assert [list(r.attention) for r in with_attention] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert all(len(r.attention) == 0 for r in long_one)
+
+
+async def test_a_full_queue_is_an_error_for_the_newcomer_alone(make_engine: MakeEngine, rows: Any) -> None:
+    rows.step_s = 0.005
+    engine = make_engine(max_slots=1, max_queue_length=2)
+    engine.start()
+    streams = [asyncio.create_task(collect(engine, (7, 8, 9, 10, 3))) for _ in range(8)]
+    results = await asyncio.gather(*streams, return_exceptions=True)
+    refused = [r for r in results if isinstance(r, QueueFullError)]
+    served = [r for r in results if isinstance(r, list)]
+    assert refused
+    assert served
+    assert len(refused) + len(served) == 8
+    assert all([s.token_id for s in one] == [7, 8, 9, 10, 3] for one in served)
+    await engine.stop()
+
+
+async def test_a_passed_deadline_ends_the_request_and_not_its_neighbour(engine: Engine, rows: Any) -> None:
+    rows.step_s = 0.02
+    neighbour = asyncio.create_task(collect(engine, (*range(10, 30), 3)))
+    with pytest.raises(DeadlineExceededError):
+        await collect(engine, (*range(10, 40), 3), timeout_s=0.1)
+    assert [r.token_id for r in await neighbour] == [*range(10, 30), 3]
+
+
+async def test_stopping_ends_running_requests_with_an_error(make_engine: MakeEngine, rows: Any) -> None:
+    rows.step_s = 0.01
+    engine = make_engine()
+    engine.start()
+    running = asyncio.create_task(collect(engine, (*range(10, 60), 3), max_length=60))
+    await asyncio.sleep(0.05)
+    await engine.stop()
+    with pytest.raises(StoppingError):
+        await running
+    with pytest.raises(StoppingError):
+        await collect(engine, (7, 3))
+
+
+async def test_a_failed_step_fails_every_request_and_is_reported(make_engine: MakeEngine, rows: Any) -> None:
+    engine = make_engine()
+    engine.start()
+    rows.fail = True
+    with pytest.raises(EngineFailedError):
+        await collect(engine, (7, 3))
+    with pytest.raises(EngineFailedError):
+        await collect(engine, (7, 3))
+    await engine.stop()
+    assert [str(error) for error in engine.failures] == ["the graph failed"]  # type: ignore[attr-defined]
+
+
+async def test_an_idle_engine_reports_that_nothing_runs(engine: Engine, observer: Any) -> None:
+    await collect(engine, (7, 8, 3))
+    assert observer.steps == [1, 1, 1]
+    for _ in range(100):
+        if observer.num_running == 0:
+            break
+        await asyncio.sleep(0.01)
+    assert (observer.num_running, observer.queue_length) == (0, 0)

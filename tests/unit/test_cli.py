@@ -1,0 +1,304 @@
+"""The command line: what it prints, the one line of each failure, the exit status."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import grpc
+import pytest
+
+from service.cli import main
+from service.model.errors import BundleError
+from service.settings import Settings
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exit_request:
+            status = exit_request.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def fake_server_module(monkeypatch):
+    """Stands in for the server; `settings` collects what it was run with, `error` is raised if set."""
+    module = types.ModuleType("service.server")
+    module.settings = []
+    module.error = None
+
+    def run(settings):
+        module.settings.append(settings)
+        if module.error is not None:
+            raise module.error
+        return 0
+
+    module.run = run
+    monkeypatch.setitem(sys.modules, "service.server", module)
+    return module
+
+
+def assert_one_line(error, *parts):
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+    assert "Traceback" not in error
+    for part in parts:
+        assert part in error
+
+
+def test_translate_prints_the_translation_and_nothing_else(run, fake_service):
+    assert run("translate", "two words", "--address", fake_service.address) == (0, "TWO WORDS\n", "")
+
+
+def test_translate_passes_its_options_on(run, fake_service):
+    options = ["--model", "shout", "--version", 3, "--max-length", 9, "--attention"]
+    assert run("translate", "a", "--address", fake_service.address, *options)[0] == 0
+    (request,) = fake_service.requests
+    assert (request.model, request.version, request.options.max_length) == ("shout", 3, 9)
+    assert request.include_attention
+
+
+def test_steps_shows_each_step_with_its_log_probability_and_the_text_so_far(run, fake_service):
+    _, output, _ = run("translate", "two words", "--address", fake_service.address, "--steps")
+    lines = output.splitlines()
+    assert lines[0].split() == ["0", "▁TWO", "-0.2500", "TWO"]
+    assert lines[1].split() == ["1", "▁WORDS", "-0.2500", "TWO", "WORDS"]
+    assert lines[3].split() == ["=>", "TWO", "WORDS"]
+    assert "3 steps" in lines[4]
+    assert "first token" in lines[4]
+
+
+def test_attention_shows_the_most_attended_source_piece_of_each_step(run, fake_service):
+    _, output, _ = run("translate", "two words", "--address", fake_service.address, "--attention")
+    assert output.splitlines()[1].split() == ["1", "▁WORDS", "-0.2500", "▁words", "0.75", "TWO", "WORDS"]
+
+
+def test_a_long_translation_is_one_line_where_the_output_is_no_terminal(run, fake_service):
+    text = "word " * 200
+    _, output, _ = run("translate", text, "--address", fake_service.address)
+    assert output == text.upper().strip() + "\n"
+
+
+def test_text_that_looks_like_markup_is_shown_as_it_is(run, fake_service):
+    text = "[bold]a[/bold] :smile: [/]"
+    _, output, _ = run("translate", text, "--address", fake_service.address)
+    assert output == text.upper() + "\n"
+
+
+def test_translate_without_a_model_needs_a_server_with_one_model(run, fake_service, add_model):
+    add_model("shout", 2)
+    assert run("translate", "a", "--address", fake_service.address)[0] == 0
+    add_model("other", 1)
+    status, output, error = run("translate", "a", "--address", fake_service.address)
+    assert (status, output) == (1, "")
+    assert_one_line(error, "--model", "shout", "other")
+    fake_service.models.clear()
+    status, _, error = run("translate", "a", "--address", fake_service.address)
+    assert status == 1
+    assert_one_line(error, "has no model")
+
+
+def test_translate_writes_a_file(run, fake_service, tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_text("one\n\ntwo\n")
+    command = ["translate", "--file", source, "--output", target, "--address", fake_service.address]
+    assert run(*command, "--concurrency", 2) == (0, "", "")
+    assert target.read_text() == "ONE\n\nTWO\n"
+
+
+def test_a_file_that_fails_gives_one_line_and_no_output_file(run, fake_service, tmp_path):
+    fake_service.failures["two"] = [(grpc.StatusCode.INVALID_ARGUMENT, "the text is too long")]
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_text("one\ntwo\n")
+    status, _, error = run("translate", "--file", source, "--output", target, "--address", fake_service.address)
+    assert status == 1
+    assert_one_line(error, "line 2: the text is too long")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_file_that_does_not_exist_gives_one_line(run, fake_service, tmp_path):
+    missing = tmp_path / "missing"
+    command = ["translate", "--file", missing, "--output", tmp_path / "out", "--address", fake_service.address]
+    status, _, error = run(*command)
+    assert status == 1
+    assert_one_line(error, str(missing), "No such file")
+
+
+def test_models_is_a_table_of_every_version(run, fake_service, add_model):
+    add_model("a-rather-long-name-for-a-recurrent-model-of-two-languages", 12, family="recurrent")
+    status, output, error = run("models", "--address", fake_service.address)
+    assert (status, error) == (0, "")
+    (row,) = [line for line in output.splitlines() if "recurrent-model" in line]
+    cells = [cell.strip() for cell in row.split("│")[1:-1]]
+    name = "a-rather-long-name-for-a-recurrent-model-of-two-languages"
+    assert cells == [name, "12", "en -> de", "recurrent", "int8", "CPUExecutionProvider", "256", "128"]
+
+
+def test_models_with_a_name_shows_the_certificate(run, fake_service):
+    status, output, _ = run("models", "shout", "--address", fake_service.address)
+    assert status == 0
+    assert '"source": "Hello."' in output
+    assert "CPUExecutionProvider" in output
+
+
+@pytest.mark.parametrize(
+    "command", [("translate", "a", "--model", "shout"), ("models",), ("models", "shout"), ("demo",)]
+)
+def test_an_unreachable_server_gives_one_line(run, command):
+    status, output, error = run(*command, "--address", "127.0.0.1:1")
+    assert status == 1
+    assert "127.0.0.1:1" in output if command == ("demo",) else output == ""
+    assert_one_line(error, "no server answers at 127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "no model 'x'"),
+        (grpc.StatusCode.INVALID_ARGUMENT, "the text is too long: 10001 characters, at most 10000"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full"),
+        (grpc.StatusCode.UNAVAILABLE, "the server is stopping"),
+        (grpc.StatusCode.INTERNAL, "several\nlines"),
+    ],
+)
+def test_each_failure_of_the_server_gives_one_line(run, fake_service, code, details):
+    fake_service.failures["bad"] = [(code, details)]
+    status, output, error = run("translate", "bad", "--model", "shout", "--address", fake_service.address)
+    assert (status, output) == (1, "")
+    assert_one_line(error, " ".join(details.split()))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("translate",),
+        ("translate", "a", "--file", "b", "--output", "c"),
+        ("translate", "--file", "b"),
+        ("translate", "a", "--output", "c"),
+        ("translate", "--file", "b", "--output", "c", "--steps"),
+        ("translate", "a", "--address", "nowhere"),
+        ("translate", "a", "--max-length", "0"),
+        ("translate", "--file", "b", "--output", "c", "--concurrency", "none"),
+        ("models", "--version", "1"),
+        ("demo", "--address", "a:1", "--model-store", "b"),
+        ("serve", "--port", "70000"),
+        ("serve", "--execution-providers", "abacus"),
+        ("serve", "--grace-s", "-1", "--num-threads", "many"),
+        ("sing",),
+        (),
+    ],
+)
+def test_arguments_that_make_no_sense_give_one_line_and_status_2(run, fake_server_module, arguments):
+    status, output, error = run(*arguments)
+    assert (status, output) == (2, "")
+    assert_one_line(error)
+    assert fake_server_module.settings == []
+
+
+def test_serve_has_a_flag_for_every_setting_with_its_description_and_default(run):
+    status, output, _ = run("serve", "--help")
+    assert status == 0
+    words = " ".join(output.split())
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in words
+        assert " ".join(field.description.split()[:3]) in words
+    assert "(default: 8001)" in words
+
+
+def test_serve_passes_flags_over_the_environment_over_the_file(run, fake_server_module, monkeypatch, tmp_path):
+    (tmp_path / "settings.toml").write_text("port = 1\nmax_slots = 2\nmax_texts = 3\n")
+    monkeypatch.setenv("STEPSTREAM_SETTINGS_FILE", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("STEPSTREAM_PORT", "11")
+    monkeypatch.setenv("STEPSTREAM_MAX_SLOTS", "12")
+    flags = ["--port", "0", "--no-verify-certificates", "--execution-providers", "cuda:device_id=1,cpu"]
+    assert run("serve", *flags) == (0, "", "")
+    (settings,) = fake_server_module.settings
+    assert (settings.port, settings.max_slots, settings.max_texts) == (0, 12, 3)
+    assert settings.verify_certificates is False
+    assert settings.execution_providers == ("cuda:device_id=1", "cpu")
+
+
+def test_serve_names_the_flag_or_the_setting_that_is_wrong(run, fake_server_module, monkeypatch):
+    assert "--port" in run("serve", "--port", "x")[2]
+    monkeypatch.setenv("STEPSTREAM_MAX_SLOTS", "0")
+    assert "max_slots" in run("serve")[2]
+    monkeypatch.setenv("STEPSTREAM_SETTINGS_FILE", "/nonexistent.toml")
+    status, _, error = run("serve")
+    assert status == 2
+    assert_one_line(error, "/nonexistent.toml does not exist")
+
+
+def test_a_model_that_cannot_be_served_gives_one_line(run, fake_server_module):
+    fake_server_module.error = BundleError("en-de/1: encoder.onnx is damaged")
+    status, _, error = run("serve")
+    assert status == 1
+    assert_one_line(error, "en-de/1: encoder.onnx is damaged")
+
+
+def test_client_commands_do_not_load_onnxruntime():
+    script = "import sys, service.cli, service.client.commands; print('onnxruntime' in sys.modules)"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output == "False\n"
+
+
+@pytest.mark.parametrize("kind", ["text", "file"])
+def test_ctrl_c_exits_with_130_and_says_nothing(fake_service, tmp_path, kind):
+    fake_service.holds["one"] = threading.Event()
+    (tmp_path / "in").write_text("one\n")
+    what = ["one"] if kind == "text" else ["--file", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "service.cli",
+            "translate",
+            *what,
+            "--model",
+            "shout",
+            "--address",
+            fake_service.address,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
+    with process:
+        while not fake_service.requests:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=10)
+    assert (process.returncode, output, error) == (130, "", "")
+    assert fake_service.cancelled.wait(5.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_the_demo_shows_a_model_of_each_family_step_by_step(run, fake_service, add_model):
+    add_model("shout", 2)
+    add_model("loud-rnn", 4, family="recurrent")
+    status, output, error = run("demo", "--address", fake_service.address)
+    assert (status, error) == (0, "")
+    lines = output.splitlines()
+    assert [line.split()[0] for line in lines if " version " in line] == ["shout", "loud-rnn"]
+    place = lines.index("   Two dogs play in the snow.")
+    assert lines[place + 1].split() == ["0", "▁TWO", "-0.2500", "TWO"]
+    assert lines[place + 2].split() == ["1", "▁DOGS", "-0.2500", "TWO", "DOGS"]
+    assert lines[place + 8].strip() == "=> TWO DOGS PLAY IN THE SNOW."
+    assert {request.version for request in fake_service.requests} == {1, 4}
+
+
+def test_the_demo_names_the_family_that_is_missing(run, fake_service):
+    status, _, error = run("demo", "--address", fake_service.address)
+    assert status == 1
+    assert_one_line(error, "no recurrent model")
+    assert fake_service.requests == []
