@@ -59,9 +59,7 @@ def certify(subject: Subject, test_set: TestSet | None) -> Certificate:
     sources = encode_sources(shipped, vocabulary, texts)
     invariance = check_invariance(shipped, sources)
     float32_targets = translate_all(float32, sources)
-    agreement = measure_agreement(
-        subject.torch_model, sources, float32_targets, end_id=manifest.vocabulary.end_id
-    )
+    agreement = measure_agreement(subject.torch_model, sources, float32_targets, end_id=manifest.vocabulary.end_id)
     targets, quantization = float32_targets, None
     if shipped is not float32:
         targets = translate_all(shipped, sources)

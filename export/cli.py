@@ -1,24 +1,51 @@
-"""The command `stepstream-export`: train, publish, evaluate."""
+"""The command `stepstream-export`: fetch a corpus, train, publish, evaluate."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from export.errors import ExportError
+from service.model.errors import ModelError
+
 DEFAULT_CORPUS = Path("data/multi30k")
+DEFAULT_MODEL_STORE = Path("model_store")
+DEFAULT_SPLIT = "test_2016_flickr"
+Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command; the exit status. What a caller can put right is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="stepstream-export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_train(commands)
+    for add in (_add_fetch_corpus, _add_train, _add_publish, _add_evaluate):
+        add(commands)
     options = parser.parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+    except (ExportError, ModelError, OSError) as error:
+        print(f"stepstream-export {options.command}: {error}", file=sys.stderr)
+        return 1
     return status
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_fetch_corpus(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("fetch-corpus", help="download the public Multi30k corpus")
+    parser.add_argument("--output", type=Path, default=DEFAULT_CORPUS, help="folder (default: %(default)s)")
+    parser.add_argument("--base-url", help="address of the folder with the SPLIT.LANGUAGE.gz files")
+    parser.set_defaults(run=_fetch_corpus)
+
+
+def _fetch_corpus(options: argparse.Namespace) -> int:
+    from export.corpus import BASE_URL, fetch_corpus
+
+    made = fetch_corpus(options.output, base_url=options.base_url or BASE_URL)
+    print(f"{options.output}: {len(made)} new files")
+    return 0
+
+
+def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("train", help="train a model, or go on where a run was stopped")
     parser.add_argument("configuration", type=Path, metavar="CONFIG.toml")
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS, help="folder of SPLIT.LANGUAGE.gz files")
@@ -31,21 +58,70 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _train(options: argparse.Namespace) -> int:
-    from lightning_fabric import Fabric
-
-    from export.configuration import load_configuration
+    from export.training.command import make_fabric, read_configuration, require_corpus
     from export.training.loop import Trainer
 
-    config = load_configuration(options.configuration)
-    fabric = Fabric(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.num_nodes,
-        precision=options.precision,
-    )
+    config = read_configuration(options.configuration)
+    require_corpus(options.corpus, config.data)
+    fabric = make_fabric(options.accelerator, options.devices, options.num_nodes, options.precision)
     fabric.launch()
     folder = options.output or Path("runs") / config.name
     Trainer(options.configuration, config, options.corpus, folder, fabric).run()
+    return 0
+
+
+def _add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("publish", help="export, verify and certify a checkpoint into the model store")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `train` made")
+    parser.add_argument("--model-store", type=Path, default=DEFAULT_MODEL_STORE, help="(default: %(default)s)")
+    parser.add_argument("--name", help="of the model (default: the one in the checkpoint's configuration)")
+    parser.add_argument("--version", type=int, help="(default: the next free number)")
+    parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
+    parser.add_argument("--corpus", type=Path, help="folder with the test split; without it there are no scores")
+    parser.add_argument("--split", default=DEFAULT_SPLIT, help="(default: %(default)s)")
+    parser.set_defaults(run=_publish)
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from export.publish import publish
+
+    folder = publish(
+        options.checkpoint,
+        model_store=options.model_store,
+        name=options.name,
+        version=options.version,
+        precision=options.precision,
+        corpus=options.corpus,
+        split=options.split,
+    )
+    megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(f"{folder}: published, {megabytes:.1f} MB")
+    return 0
+
+
+def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("evaluate", help="score a published version through the runtime that serves")
+    parser.add_argument("version", type=Path, metavar="MODEL_STORE/NAME/VERSION")
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS, help="folder of SPLIT.LANGUAGE.gz files")
+    parser.add_argument("--split", nargs="+", default=[DEFAULT_SPLIT], help="(default: %(default)s)")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from export.evaluate import evaluate, read_test_set
+    from service.model.onnx_model import OnnxModel
+
+    model = OnnxModel(options.version)
+    manifest = model.manifest
+    languages = manifest.source_language, manifest.target_language
+    for test_set in [read_test_set(options.corpus, split, *languages) for split in options.split]:
+        evaluation = evaluate(model, test_set)
+        scores = evaluation.scores
+        print(f"{manifest.name} version {manifest.version} ({manifest.precision}) on {scores.split}, greedy")
+        print(f"  BLEU {scores.bleu:.2f}  {scores.bleu_signature}")
+        print(f"  BLEU {scores.bleu_lowercased_tokenized:.2f}  lowercased, Moses-tokenized, as the literature")
+        print(f"  chrF {scores.chrf:.2f}  {scores.chrf_signature}")
+        print(f"  {evaluation.sentences_per_second:.0f} sentences/s over {scores.num_sentences} sentences", flush=True)
     return 0
 
 

@@ -1,6 +1,7 @@
 """What can go wrong on the way from a corpus to a published version.
 
 ExportError
+    ConfigurationError           a training configuration or the devices asked for are wrong
     CorpusError                  a corpus cannot be read or fetched
     CheckpointError              a folder holds no usable checkpoint
     PublishError                 a version cannot be placed in the model store
@@ -16,6 +17,10 @@ ExportError
 
 class ExportError(Exception):
     """Base of this package's errors; the message is one line for the person who runs the command."""
+
+
+class ConfigurationError(ExportError):
+    """A training configuration is wrong, or devices are asked for that are not to be had here."""
 
 
 class CorpusError(ExportError):

@@ -45,9 +45,10 @@ def _architecture(config: TrainingConfiguration) -> str:
             f"a pre-norm Transformer with {model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder "
             f"layers, hidden size {model.hidden_size}, {model.num_heads} heads"
         )
+    cell = model.cell.upper()
     return (
-        f"a bidirectional {model.cell.upper()} encoder and an {model.cell.upper()} decoder with `{model.score}` attention "
-        f"and input feeding, hidden size {model.hidden_size}"
+        f"a bidirectional {cell} encoder and a decoder of one {cell} cell with `{model.score}` attention and input "
+        f"feeding, hidden size {model.hidden_size}"
     )
 
 

@@ -6,10 +6,12 @@ never names a folder that is not whole. A failure leaves nothing behind.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from export.bundle import (
     CERTIFICATE_FILE,
@@ -38,25 +40,27 @@ def publish(
     checkpoint: Path,
     *,
     model_store: Path,
-    name: str,
+    name: str | None = None,
     version: int | None = None,
     precision: Precision = "int8",
     corpus: Path | None = None,
     split: str = TEST_SPLIT,
 ) -> Path:
-    """Publish a checkpoint as MODEL_STORE/NAME/VERSION (the next free number by default); the version's folder.
+    """Publish a checkpoint as MODEL_STORE/NAME/VERSION; the version's folder.
 
-    With a corpus, its `split` is translated for the scores and the golden sentences. Raises CheckpointError,
-    CorpusError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
+    By default NAME is the configuration's and VERSION the next free number. With a corpus, its `split` is
+    translated for the scores and the golden sentences. Raises CheckpointError, CorpusError, PublishError,
+    VersionExistsError or VerificationError; then nothing has been published.
     """
-    if not is_model_name(name):
+    if name is not None and not is_model_name(name):
         raise PublishError(f"{name!r} is no model name: a to z, 0 to 9, dot, underscore, hyphen; at most 64")
     if version is not None and version < 1:
         raise PublishError(f"a version is a number from 1, not {version}")
+    config, model = _load(checkpoint)
+    name = name or config.name
     place = model_store / name
     number = version or _next_version(place)
     _refuse_existing(place / str(number))
-    config, model = _load(checkpoint)
     languages = config.data.source_language, config.data.target_language
     test_set = read_test_set(corpus, split, *languages) if corpus else None
     place.mkdir(parents=True, exist_ok=True)
@@ -65,15 +69,17 @@ def publish(
         folder = workshop / "version"
         _build(folder, checkpoint, config, model, name, number, precision, test_set)
         sync_folder(folder)
-        _refuse_existing(place / str(number))
         try:
-            os.rename(folder, place / str(number))
+            folder.rename(place / str(number))
         except OSError as error:
             _refuse_existing(place / str(number))
             raise PublishError(f"{place / str(number)} cannot be made: {error.strerror}") from error
         sync_folder(place)
+        sync_folder(model_store)
     finally:
         shutil.rmtree(workshop)
+        with suppress(OSError):
+            place.rmdir()  # only where it is empty: a first version that failed
     return place / str(number)
 
 
@@ -112,8 +118,11 @@ def _write_certificate(folder: Path, certificate: Certificate) -> None:
 def _load(checkpoint: Path) -> tuple[TrainingConfiguration, TranslationModel]:
     try:
         config, model = load_checkpoint(checkpoint)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint}: {str(error).splitlines()[0]}") from error
+    except FileNotFoundError as error:
+        raise CheckpointError(str(error)) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{checkpoint} cannot be loaded: {reason}") from error
     if config.model.max_positions < MAX_LENGTH:
         raise CheckpointError(f"{checkpoint}: max_positions is {config.model.max_positions}, below {MAX_LENGTH}")
     return config, model

@@ -142,5 +142,5 @@ def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Ite
 
 def _entry(array: Array, axis: int, positions: Ids) -> Floats:
     """(batch, ...) without `axis`: of each row, the entry at its position."""
-    entries: Floats = np.moveaxis(array, axis, 1)[np.arange(len(positions)), positions]
-    return entries
+    entries = np.moveaxis(array, axis, 1)[np.arange(len(positions)), positions]
+    return np.asarray(entries, np.float32)

@@ -13,8 +13,8 @@ from export.errors import AxesDifferError, InvarianceError, NamesDifferError, To
 from export.models.contract import TranslationModel
 from export.trace import Outputs, Rows, encode_onnx, encode_torch, make_rows, random_sources, trace_onnx, trace_torch
 from service.model.certificate import Difference, Invariance, Parity
-from service.model.greedy import translate_greedily
 from service.model.onnx_model import Floats, Ids, OnnxModel
+from service.model.slots import Slots
 
 BATCH_SIZES = (1, 3, 8)
 SOURCE_LENGTHS = (1, 5, 17, 60)
@@ -109,12 +109,11 @@ def check_invariance(
         padding = max(padding, _largest_change("padding", expected, _run(model, wider)))
 
     alone = 0.0
-    few = min(len(sources), 8)
-    for row in range(few):
+    for row in range(min(len(sources), 8)):
         one = rows.take(np.array([row])).of_width(manifest.padded(len(crowd[row])))
         mine = [{name: value[row : row + 1] for name, value in step.items()} for step in expected]
         alone = max(alone, _largest_change("batch", _run(model, one), mine))
-    alone = max(alone, _scheduling_change(model, sources[:few], crowd))
+    alone = max(alone, _scheduling_change(model, crowd, rng))
 
     order = rng.permutation(num_rows)
     moved = _run(model, rows.take(order), capacity=manifest.padded(num_steps), stale=rng)
@@ -156,14 +155,37 @@ def _largest_change(cause: str, expected: list[Outputs], found: list[Outputs]) -
     return 0.0
 
 
-def _scheduling_change(model: OnnxModel, few: list[list[int]], crowd: list[list[int]]) -> float:
-    """Whole translations through the rows that serve, where sentences join and leave."""
-    together = translate_greedily(model, few + crowd, max_rows=len(crowd), max_length=40)
-    for row, source in enumerate(few):
-        (alone,) = translate_greedily(model, [source], max_rows=1, max_length=40)
-        if alone != together[row]:
-            raise InvarianceError(f"the batch changes the translation of sentence {row + 1}")
+def _scheduling_change(model: OnnxModel, crowd: list[list[int]], rng: np.random.Generator) -> float:
+    """The rows that serve, where sentences join and leave while others are under way, against one at a time."""
+    lifetimes = rng.integers(1, 16, len(crowd)).tolist()
+    together = _lives(model, crowd, lifetimes, max(2, len(crowd) // 2))
+    few = range(0, len(crowd), 5)
+    alone = _lives(model, [crowd[i] for i in few], [lifetimes[i] for i in few], 1)
+    for i, wanted in zip(few, alone, strict=True):
+        if not np.array_equal(wanted, together[i]):
+            raise InvarianceError(f"sentences that join and leave change the log-probabilities of sentence {i + 1}")
     return 0.0
+
+
+def _lives(model: OnnxModel, sources: list[list[int]], lifetimes: list[int], max_rows: int) -> list[list[list[float]]]:
+    """The candidates' log-probabilities of each source's first steps, at most three sources joining at a time."""
+    slots, waiting, rows = Slots(model, max_rows), list(range(len(sources)))[::-1], list[int]()
+    lives: list[list[list[float]]] = [[] for _ in sources]
+    while waiting or rows:
+        joining = [waiting.pop() for _ in range(min(len(waiting), max_rows - len(rows), 3))]
+        if joining:
+            slots.join([sources[i] for i in joining])
+            rows += joining
+        candidates = slots.step()
+        slots.choose(candidates.ids[:, 0].tolist())
+        for row, log_probabilities in reversed(list(enumerate(candidates.log_probabilities.tolist()))):
+            life = lives[rows[row]]
+            life.append(log_probabilities)
+            if len(life) == lifetimes[rows[row]]:
+                slots.leave(row)
+                rows[row] = rows[-1]
+                rows.pop()
+    return lives
 
 
 def _corner(value: Floats) -> tuple[slice, ...]:

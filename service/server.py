@@ -35,7 +35,7 @@ from service.web import WatchServer
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 16 * 2**20),
+    ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )

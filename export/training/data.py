@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from export.configuration import DataConfiguration
+from export.errors import ConfigurationError
 from export.models.contract import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID
 
 Pair = tuple[list[int], list[int]]
@@ -56,19 +57,25 @@ def read_parallel(corpus: Path, split: str, data: DataConfiguration) -> tuple[li
 
 
 def train_vocabulary(sentences: Sequence[str], size: int, path: Path) -> None:
-    """Write a SentencePiece BPE model with `size` pieces to `path`."""
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_prefix=str(path.with_suffix("")),
-        vocab_size=size,
-        model_type="bpe",
-        character_coverage=1.0,
-        pad_id=PAD_ID,
-        unk_id=UNKNOWN_ID,
-        bos_id=BEGIN_ID,
-        eos_id=END_ID,
-        minloglevel=2,
-    )
+    """Write a SentencePiece BPE model with `size` pieces to `path`.
+
+    Raises ConfigurationError where the sentences do not hold so many pieces, or hold more characters.
+    """
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_prefix=str(path.with_suffix("")),
+            vocab_size=size,
+            model_type="bpe",
+            character_coverage=1.0,
+            pad_id=PAD_ID,
+            unk_id=UNKNOWN_ID,
+            bos_id=BEGIN_ID,
+            eos_id=END_ID,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigurationError(f"vocabulary_size {size}: {str(error).rpartition('] ')[2]}") from error
     path.with_suffix(".vocab").unlink()
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from service.client.types import Completion, FinishReason, ModelInfo, StepEvent
 
 PLAIN_WIDTH = 200
+UNLIMITED_WIDTH = 10_000
 PIECE_WIDTH = 12
 
 
@@ -85,17 +86,18 @@ def show_title(console: Console, model: ModelInfo) -> None:
 
 
 def show_models(console: Console, models: Sequence[ModelInfo]) -> None:
-    """A table, one row for each version."""
-    table = Table()
-    for heading in ("model", "version", "languages", "family", "precision", "execution provider", "source", "target"):
-        table.add_column(heading, justify="right" if heading in {"version", "source", "target"} else "left")
+    """A table, one row for each version; a terminal that is too narrow wraps its lines, and nothing is cut off."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
+    for heading in ("model", "version", "languages", "family", "precision", "runs on", "limits"):
+        table.add_column(heading, no_wrap=True)
     for model in models:
-        limits = (str(model.max_source_length), str(model.max_target_length))
-        provider = model.execution_provider
-        cells = (model.name, str(model.version), _languages(model), model.family, model.precision, provider, *limits)
+        provider = model.execution_provider.removesuffix("ExecutionProvider")
+        limits = f"{model.max_source_length}/{model.max_target_length}"
+        cells = (model.name, str(model.version), _languages(model), model.family, model.precision, provider, limits)
         table.add_row(*map(Text, cells))
-    console.print(table)
-    show_line(console, "source, target: longest, in tokens, the end of the sentence included", style="dim")
+    table.width = console.measure(table, options=console.options.update(max_width=UNLIMITED_WIDTH)).maximum
+    console.print(table, crop=False)
+    show_line(console, "limits: longest source and target in tokens, the end of the sentence included", style="dim")
 
 
 def show_model(console: Console, model: ModelInfo) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+from service.cli import main
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceServicer, add_TranslationServiceServicer_to_server
 
@@ -177,3 +178,18 @@ def add_model(fake_service: FakeTranslationService):
         fake_service.models.append(make_model(name, version, family=family))
 
     return add
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs one command in this process: run(argument, ...) -> exit status, stdout, stderr."""
+
+    def run(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exit_request:
+            status = exit_request.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

@@ -93,6 +93,21 @@ async def test_a_failure_names_the_line_and_leaves_the_target_as_it_was(client, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
+async def test_a_failure_cancels_the_requests_of_later_lines(client, fake_service, tmp_path):
+    fake_service.failures["bad"] = [(grpc.StatusCode.INVALID_ARGUMENT, "the text is too long")]
+    fake_service.holds["slow"] = threading.Event()
+    source = tmp_path / "in"
+    source.write_text("bad\nslow\n")
+    fake_service.holds["bad"] = threading.Event()
+    task = asyncio.create_task(translate_file(client, source, tmp_path / "out", model="shout"))
+    await wait_until(lambda: len(fake_service.requests) == 2)
+    fake_service.holds["bad"].set()
+    with pytest.raises(InvalidRequestError):
+        await asyncio.wait_for(task, LIMIT_S)
+    assert await asyncio.to_thread(fake_service.cancelled.wait, LIMIT_S)
+    assert not fake_service.holds["slow"].is_set()
+
+
 async def test_a_line_that_is_not_utf_8_is_named(client, tmp_path):
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_bytes(b"one\ntw\xff\n")

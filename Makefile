@@ -1,0 +1,157 @@
+# What a visitor, a developer or a CI machine runs. Needs make and Python 3.11 or newer; `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+export PIP_PROGRESS_BAR := off
+
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+BUF_VERSION := 1.75.0
+SOURCES := service export benchmarks tests
+SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
+
+# The newest Python that runs, is recent enough and can make environments. `make PYTHON=/some/python3 demo` picks another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, venv; $(SUPPORTED)' >/dev/null 2>&1 && { command -v $$python; break; }; done)
+
+# An environment is thrown away when its Python is broken or too old, when making it was cut short, or when it was
+# moved. One that other tools made is kept and completed.
+define environment_is_sound
+[ ! -e .venv/incomplete ] && $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null && \
+	if [ -e .venv/made ]; then [ "$$(cat .venv/made)" = "$(CURDIR)" ]; \
+	else $(BIN)/python -m pip --version >/dev/null 2>&1; fi
+endef
+
+# pip writes INSTALLER last: a package without it was cut short, and pip would take it for installed.
+define install
+@for package in .venv/lib/python*/site-packages/*.dist-info; do \
+	[ -e "$$package/INSTALLER" ] || rm -rf "$$package"; done; rm -rf .venv/lib/python*/site-packages/~*
+@$(BIN)/python -m pip install
+endef
+
+##@ Use
+.PHONY: demo
+demo: .venv/serving ## Translate with the shipped models, from nothing: set up, serve, stream
+	@$(BIN)/stepstream demo
+
+.PHONY: bench
+bench: .venv/training ## Print every figure of the README
+	@$(BIN)/python -m benchmarks
+
+##@ Check
+.PHONY: test
+test: .venv/development ## Run every test, warnings as errors
+	@$(BIN)/python -m pytest
+
+.PHONY: check
+check: .venv/development ## Check format, lint, types, import directions and protos
+	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)
+	@echo "== ruff check"; $(BIN)/ruff check $(SOURCES)
+	@echo "== mypy"; $(BIN)/mypy service export benchmarks
+	@echo "== import directions"; $(BIN)/lint-imports
+	@$(MAKE) --no-print-directory lint-protos
+
+.PHONY: lint-protos
+lint-protos:
+	@if npm --version >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory .venv/buf/$(BUF_VERSION) && \
+		echo "== buf lint" && .venv/buf/node_modules/.bin/buf lint protos; \
+	else echo "== buf lint: left out, since npm is not installed"; fi
+
+.PHONY: format
+format: .venv/development ## Format the sources and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+##@ Make
+.PHONY: protos
+protos: .venv/development ## Generate service/pb from protos/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iservice/pb=protos/stepstream/v1 \
+		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. service/pb/translation.proto
+
+# Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
+.PHONY: train
+train: .venv/training ## Train, or go on training, export/checkpoints/NAME (NAME=...)
+	@[ -n "$(NAME)" ] || { echo "make train needs NAME=, one of: $(MODELS)"; exit 2; }
+	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456 \
+		$(BIN)/stepstream-export train export/checkpoints/$(NAME)/configuration.toml
+
+MODELS := $(notdir $(patsubst %/,%,$(wildcard export/checkpoints/*/)))
+.PHONY: models
+models: .venv/training ## Export the shipped models again (NAME=... for one)
+	for name in $(or $(NAME),$(MODELS)); do \
+		$(BIN)/stepstream-export publish export/checkpoints/$$name --model-store model_store --name $$name || exit 1; done
+
+# One resolution for all files, so that a package has one version everywhere. Pins are kept where they still fit;
+# `make lock UPGRADE=--upgrade` renews them. torch, with its CUDA packages, is left to torch.txt.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate
+LOCK_FILE = $(LOCK) --generate-hashes --custom-compile-command "make lock" --constraints .venv/lock/all.txt
+LEFT_OUT = sed -nE 's/^($(1))==.*/--no-emit-package \1/p'
+.PHONY: lock
+lock: .venv/made ## Lock the requirements again from pyproject.toml (UPGRADE=--upgrade)
+	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	@mkdir -p .venv/lock && printf '%s\n' 'hatchling>=1.27' 'editables>=0.5' > .venv/lock/build.in
+	@sed -nE 's/^([a-z0-9-]+==[^\\]*).*/\1/p' $(wildcard requirements/*.txt) | sort -u > .venv/lock/all.txt
+	$(LOCK) --no-header $(UPGRADE) pyproject.toml .venv/lock/build.in --extra cpu --extra export --extra dev \
+		--output-file .venv/lock/all.txt
+	$(LOCK_FILE) .venv/lock/build.in --output-file requirements/build.txt
+	$(LOCK_FILE) pyproject.toml --extra cpu --output-file requirements/cpu.txt
+	$(LOCK_FILE) pyproject.toml --extra cuda --output-file requirements/cuda.txt
+	$(LOCK_FILE) pyproject.toml --extra cpu --extra export --output-file requirements/export.txt \
+		$$($(call LEFT_OUT,torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+) .venv/lock/all.txt | sort -u)
+	$(LOCK_FILE) pyproject.toml --extra dev --output-file requirements/dev.txt \
+		$$($(call LEFT_OUT,[a-z0-9-]+) requirements/build.txt requirements/export.txt | sort -u)
+
+.PHONY: clean
+clean: ## Remove the environment and every cache; models, data and training runs stay
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# The environment grows in steps; each leaves a stamp once it has succeeded, so a step that failed is taken again.
+
+ifneq ($(shell $(environment_is_sound) && echo sound),sound)
+.PHONY: .venv/made
+endif
+.venv/made:
+	@if ! { $(environment_is_sound); }; then \
+		[ -n "$(PYTHON)" ] || { echo "Stepstream needs Python 3.11 or newer with its venv module" \
+			"(on Debian: apt-get install python3 python3-venv); found: $$(python3 --version 2>&1 || true)"; exit 2; }; \
+		echo "== .venv: a new environment of $$($(PYTHON) --version)"; \
+		rm -rf .venv && mkdir .venv && touch .venv/incomplete && $(PYTHON) -m venv .venv && rm .venv/incomplete; fi
+	@echo "$(CURDIR)" > $@
+
+.venv/serving: .venv/made pyproject.toml requirements/build.txt requirements/cpu.txt
+	@echo "== .venv: what serving needs"
+	$(install) --require-hashes --no-deps -r requirements/build.txt -r requirements/cpu.txt
+	@$(BIN)/python -m pip install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/torch: .venv/made requirements/torch.txt
+	@echo "== .venv: torch (where no CPU build is at hand this fetches the CUDA build, some GB)"
+	$(install) -r requirements/torch.txt
+	@touch $@
+
+.venv/training: .venv/serving .venv/torch requirements/export.txt
+	@echo "== .venv: what training and export need"
+	$(install) --require-hashes --no-deps -r requirements/export.txt
+	@touch $@
+
+.venv/development: .venv/training requirements/dev.txt
+	@echo "== .venv: what tests and checks need"
+	$(install) --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@
+
+.venv/buf/$(BUF_VERSION): | .venv/made
+	@echo "== .venv: buf $(BUF_VERSION)"
+	@npm install --prefix .venv/buf --no-save --no-audit --no-fund --ignore-scripts --loglevel error \
+		@bufbuild/buf@$(BUF_VERSION)
+	@touch $@

@@ -1,0 +1,270 @@
+"""The images and the compose file keep their promises, as far as their text shows; no container engine is asked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = ["Dockerfile", "Dockerfile.cuda"]
+SERVERS = ["stepstream", "stepstream-cuda"]
+CONTAINERS = [*SERVERS, "client"]
+DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
+
+
+def compose_services() -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return services
+
+
+def instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """A Dockerfile as (keyword, rest of the line), comments left out and continued lines joined."""
+    lines = [line for line in (ROOT / dockerfile).read_text().splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in joined.splitlines() if line.strip()]
+
+
+def last_stage(dockerfile: str) -> list[tuple[str, str]]:
+    steps = instructions(dockerfile)
+    start = max(index for index, (keyword, _) in enumerate(steps) if keyword == "FROM")
+    return steps[start:]
+
+
+def arguments(dockerfile: str, keyword: str) -> list[str]:
+    return [rest for word, rest in instructions(dockerfile) if word == keyword]
+
+
+def copied_sources(dockerfile: str) -> list[str]:
+    """What COPY takes from the build context, not from another stage."""
+    copies = [rest.split() for rest in arguments(dockerfile, "COPY") if not rest.startswith("--from=")]
+    return [source for *sources, _ in copies for source in sources]
+
+
+def image_environment(dockerfile: str) -> dict[str, str]:
+    return dict(
+        pair.split("=", 1) for word, rest in last_stage(dockerfile) if word == "ENV" for pair in re.split(r"\s+", rest)
+    )
+
+
+def probe(text: str) -> str:
+    """The Python program of a health check."""
+    match = re.search(r"from urllib import request.*timeout=\d\)", text)
+    assert match, text
+    return match.group()
+
+
+def seconds(duration: str) -> float:
+    match = re.fullmatch(r"(\d+)s", duration)
+    assert match, duration
+    return float(match[1])
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """The port of an HTTP server that answers /ready with a status, and everything else with 404."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/ready" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_has_no_privileges_and_cannot_write_to_its_image(name: str) -> None:
+    container = compose_services()[name]
+    assert container["read_only"] is True
+    assert container["tmpfs"] == ["/tmp"]
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", container["user"])
+    assert not {"privileged", "cap_add", "network_mode", "pid"} & container.keys()
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_is_bounded_in_memory_and_processes(name: str) -> None:
+    container = compose_services()[name]
+    assert re.fullmatch(r"[1-9]\d*[mg]", container["mem_limit"])
+    assert container["pids_limit"] > 0
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_model_store_is_mounted_read_only_where_the_server_looks_for_it(name: str) -> None:
+    server = compose_services()[name]
+    (volume,) = server["volumes"]
+    assert volume["type"] == "bind"
+    assert volume["source"] == f"./{DEFAULTS['model_store']}"
+    assert volume["target"] == server["environment"]["STEPSTREAM_MODEL_STORE"]
+    assert volume["read_only"] is True
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_publishes_the_default_ports_to_this_machine_alone_unless_told(name: str) -> None:
+    ports = [re.fullmatch(r"(\$\{.*\}):(\d+):(\d+)", port) for port in compose_services()[name]["ports"]]
+    assert [int(port[3]) for port in ports if port] == [DEFAULTS["port"], DEFAULTS["metrics_port"]]
+    assert {port[1] for port in ports if port} == {"${PUBLISH_ADDRESS:-127.0.0.1}"}
+
+
+def test_no_two_servers_publish_the_same_port() -> None:
+    published = [port.rsplit(":", 2)[1] for name in SERVERS for port in compose_services()[name]["ports"]]
+    assert len(set(published)) == len(published)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_comes_back_after_a_crash(name: str) -> None:
+    assert compose_services()[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_container_is_given_more_time_to_stop_than_the_translations_it_runs(name: str) -> None:
+    server = compose_services()[name]
+    assert float(server["environment"]["STEPSTREAM_GRACE_S"]) >= DEFAULTS["grace_s"]
+    assert seconds(server["stop_grace_period"]) >= float(server["environment"]["STEPSTREAM_GRACE_S"]) + 10
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_every_variable_of_a_server_is_a_setting_with_a_valid_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = compose_services()[name]
+    variables = image_environment(server["build"].get("dockerfile", "Dockerfile")) | server["environment"]
+    ours = {key: value for key, value in variables.items() if key.startswith("STEPSTREAM_")}
+    assert {key.removeprefix("STEPSTREAM_").lower() for key in ours} <= DEFAULTS.keys()
+    for key, value in ours.items():
+        monkeypatch.setenv(key, value)
+    settings = Settings()
+    assert settings.host == "0.0.0.0"
+    assert settings.execution_providers == (("cuda", "cpu") if name == "stepstream-cuda" else ("cpu",))
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_is_healthy_once_it_is_ready(name: str) -> None:
+    server = compose_services()[name]
+    health = server["healthcheck"]
+    assert health["test"][:3] == ["CMD", "python", "-c"]
+    assert f"http://127.0.0.1:{DEFAULTS['metrics_port']}/ready" in health["test"][3]
+    assert health["retries"] > 0
+    assert seconds(health["timeout"]) <= seconds(health["interval"])
+    (in_image,) = arguments(server["build"].get("dockerfile", "Dockerfile"), "HEALTHCHECK")
+    assert probe(in_image) == probe(health["test"][3])
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_health_check_believes_the_server_and_no_proxy(
+    status: int, healthy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = compose_services()["stepstream"]["healthcheck"]["test"][3]
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with answering(status) as port:
+        moved = program.replace(str(DEFAULTS["metrics_port"]), str(port))
+        run = subprocess.run([sys.executable, "-c", moved], capture_output=True)
+    assert (run.returncode == 0) is healthy, run.stderr
+
+
+def test_only_the_plain_server_starts_unasked() -> None:
+    profiles = {name: service.get("profiles", []) for name, service in compose_services().items()}
+    assert profiles == {"stepstream": [], "stepstream-cuda": ["cuda"], "client": ["demo"]}
+
+
+def test_the_client_waits_for_a_healthy_server_and_runs_the_demonstration_against_it() -> None:
+    services = compose_services()
+    client = services["client"]
+    assert client["depends_on"] == {"stepstream": {"condition": "service_healthy"}}
+    assert client["command"] == ["demo", "--address", f"stepstream:{DEFAULTS['port']}"]
+    assert client["image"] == services["stepstream"]["image"]
+    assert "ports" not in client
+
+
+def test_the_cuda_server_reserves_a_gpu() -> None:
+    (device,) = compose_services()["stepstream-cuda"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_is_built_from_a_dockerfile_and_a_stage_that_exist(name: str) -> None:
+    build = compose_services()[name]["build"]
+    dockerfile = build.get("dockerfile", "Dockerfile")
+    assert build["context"] == "."
+    assert any(rest.endswith(f" AS {build['target']}") for rest in arguments(dockerfile, "FROM"))
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_every_base_image_is_pinned_by_version(dockerfile: str) -> None:
+    defaults = dict(rest.split("=", 1) for rest in arguments(dockerfile, "ARG"))
+    stages = [rest.split() for rest in arguments(dockerfile, "FROM")]
+    own = {words[2] for words in stages}
+    images = {re.sub(r"\$\{(\w+)\}", lambda match: defaults[match[1]], words[0]) for words in stages} - own
+    assert images
+    assert all(re.search(r":\d+\.\d+\.\d+-", image) for image in images), images
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_serves_as_a_fixed_user_that_is_not_root(dockerfile: str) -> None:
+    steps = last_stage(dockerfile)
+    assert steps[0][1].endswith(" AS serve")
+    (user,) = [rest for word, rest in steps if word == "USER"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert {service["user"] for service in compose_services().values()} == {user}
+    assert ("ENTRYPOINT", '["stepstream"]') in steps
+    assert ("CMD", '["serve"]') in steps
+    assert ("EXPOSE", f"{DEFAULTS['port']} {DEFAULTS['metrics_port']}") in steps
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_everything_an_image_copies_exists_and_is_in_the_build_context(dockerfile: str) -> None:
+    patterns = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in patterns
+    for source in copied_sources(dockerfile):
+        assert (ROOT / source).exists(), source
+        assert f"!{source.split('/')[0]}" in patterns, source
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_no_image_holds_torch_or_onnx(dockerfile: str) -> None:
+    locks = [source for source in copied_sources(dockerfile) if source.startswith("requirements/")]
+    pinned = [
+        Requirement(line.rstrip(" \\")).name
+        for lock in locks
+        for line in (ROOT / lock).read_text().splitlines()
+        if line and line[0] not in "# "
+    ]
+    assert len(locks) == 2
+    assert ("onnxruntime-gpu" if dockerfile == "Dockerfile.cuda" else "onnxruntime") in pinned
+    assert not {"torch", "onnx", "onnxscript", "lightning-fabric"} & set(pinned)
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_installs_only_what_is_locked_and_keeps_no_cache(dockerfile: str) -> None:
+    installs = [
+        command
+        for rest in arguments(dockerfile, "RUN")
+        for command in rest.split("&&")
+        if re.search(r"\bpip\b.*\binstall\b", command)
+    ]
+    assert installs
+    assert all("--no-deps" in command for command in installs)
+    assert all("--require-hashes" in command or "--no-index" in command for command in installs)
+    assert any("PIP_NO_CACHE_DIR=1" in rest for rest in arguments(dockerfile, "ENV"))

@@ -1,0 +1,164 @@
+"""Batches are repeatable, training learns, and a run that was stopped goes on as if it never had been."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning_fabric import Fabric
+
+import export.training.loop
+from export.checkpoint import load_checkpoint
+from export.cli import main
+from export.configuration import load_configuration
+from export.models.contract import BEGIN_ID, END_ID, PAD_ID
+from export.training.data import collate, share, token_batches
+from export.training.loop import Trainer
+
+LENGTHS = st.lists(st.tuples(st.integers(2, 30), st.integers(1, 30)), min_size=1, max_size=60)
+
+
+def make_pairs(lengths):
+    return [([*range(4, 3 + source), END_ID], list(range(4, 4 + target))) for source, target in lengths]
+
+
+@given(lengths=LENGTHS, budget=st.integers(1, 200), seed=st.integers(0, 1000))
+def test_batches_hold_every_pair_once_and_keep_the_budget(lengths, budget, seed):
+    pairs = make_pairs(lengths)
+    batches = token_batches(pairs, budget, seed)
+    assert sorted(map(str, pairs)) == sorted(str(pair) for batch in batches for pair in batch)
+    for batch in batches:
+        padded = len(batch) * max(len(target) + 1 for _, target in batch)
+        assert padded <= budget or len(batch) == 1
+
+
+@given(lengths=LENGTHS, seed=st.integers(0, 1000))
+def test_the_same_seed_gives_the_same_batches(lengths, seed):
+    pairs = make_pairs(lengths)
+    assert token_batches(pairs, 100, seed) == token_batches(pairs, 100, seed)
+
+
+def test_another_seed_gives_other_batches():
+    pairs = make_pairs([(i % 20 + 2, i % 17 + 1) for i in range(200)])
+    assert token_batches(pairs, 100, 1) != token_batches(pairs, 100, 2)
+
+
+def test_processes_share_batches_evenly_and_without_overlap():
+    batches = token_batches(make_pairs([(i % 20 + 2, i % 17 + 1) for i in range(200)]), 60, 1)
+    shares = [list(share(batches, rank, 3)) for rank in range(3)]
+    assert [len(own) for own in shares] == [len(batches) // 3] * 3
+    for i, own in enumerate(zip(*shares, strict=True)):
+        for rank, batch in enumerate(own):
+            assert torch.equal(batch.source_ids, collate(batches[3 * i + rank]).source_ids)
+
+
+def test_a_batch_is_padded_and_shifted():
+    batch = collate([([5, 6, END_ID], [7]), ([8, END_ID], [9, 10])])
+    assert batch.source_ids.tolist() == [[5, 6, END_ID], [8, END_ID, PAD_ID]]
+    assert batch.source_lengths.tolist() == [3, 2]
+    assert batch.target_inputs.tolist() == [[BEGIN_ID, 7, PAD_ID], [BEGIN_ID, 9, 10]]
+    assert batch.target_outputs.tolist() == [[7, END_ID, PAD_ID], [9, 10, END_ID]]
+
+
+@pytest.fixture
+def start(copy_corpus, write_configuration, tmp_path):
+    """Runs a training in a folder of its own, or takes it up again."""
+
+    def run(name, *, kind="gru", max_epochs=3):
+        path = write_configuration(tmp_path / f"{name}.toml", kind, max_epochs=max_epochs)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        Trainer(path, load_configuration(path), copy_corpus, tmp_path / name, fabric).run()
+        return tmp_path / name
+
+    return run
+
+
+def read_bleu(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [float(row["validation_bleu"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("kind", ["gru", "transformer"])
+def test_training_learns_to_copy(kind, start):
+    folder = start("learns", kind=kind, max_epochs=12)
+    assert max(read_bleu(folder)) > 80
+    load_checkpoint(folder)
+    assert (folder / "learning_curve.png").stat().st_size > 1000
+
+
+def test_a_run_stopped_in_an_epoch_goes_on_exactly(start, monkeypatch):
+    whole = start("whole", kind="lstm")
+
+    class Killed(BaseException):
+        pass
+
+    train_step = Trainer._train_step
+
+    def killed_step(trainer, batch, rate):
+        if trainer._progress.epoch == 1 and trainer._progress.step % 5 == 4:
+            raise Killed
+        return train_step(trainer, batch, rate)
+
+    monkeypatch.setattr(Trainer, "_train_step", killed_step)
+    with pytest.raises(Killed):
+        start("stopped", kind="lstm")
+    monkeypatch.setattr(Trainer, "_train_step", train_step)
+    before = torch.load(whole.parent / "stopped" / export.training.loop.STATE_FILE, weights_only=True)
+    assert before["progress"]["epoch"] == 1
+    stopped = start("stopped", kind="lstm")
+
+    first, second = (torch.load(f / export.training.loop.STATE_FILE, weights_only=True) for f in (whole, stopped))
+    assert first["progress"] == second["progress"]
+    for part in ("model", "average"):
+        for name, tensor in first[part].items():
+            assert torch.equal(tensor, second[part][name]), name
+    assert read_bleu(whole) == read_bleu(stopped)
+    assert (whole / "weights.safetensors").read_bytes() == (stopped / "weights.safetensors").read_bytes()
+
+
+def test_two_processes_train_one_checkpoint(copy_corpus, write_configuration, tmp_path):
+    configuration = write_configuration(tmp_path / "two.toml", "gru", max_epochs=1)
+    command = [sys.executable, "-m", "export.cli", "train", configuration, "--corpus", copy_corpus]
+    command += ["--output", tmp_path / "two", "--accelerator", "cpu", "--devices", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1  loss") == 1
+    config, _ = load_checkpoint(tmp_path / "two")
+    assert config.name == "tiny-gru"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('family = "recurrent"', 'family = "recursive"', "model: Input tag 'recursive' found"),
+        ("max_epochs = 3", "max_epochs = 0", "optimization.max_epochs: Input should be greater than 0"),
+        ("[model]", "[model", "cannot be read: "),
+        ("vocabulary_size = 40", "vocabulary_size = 4000", "vocabulary_size 4000: Vocabulary size too high"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(
+    old, new, message, write_configuration, copy_corpus, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = write_configuration(tmp_path / "wrong.toml", "gru")
+    path.write_text(path.read_text().replace(old, new))
+    assert main(["train", str(path), "--corpus", str(copy_corpus), "--accelerator", "cpu", "--devices", "1"]) == 1
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+def test_a_missing_corpus_or_device_is_one_clear_line(write_configuration, copy_corpus, tmp_path, capsys):
+    path = str(write_configuration(tmp_path / "config.toml", "gru"))
+    assert main(["train", str(tmp_path / "none.toml")]) == 1
+    assert main(["train", path, "--corpus", str(tmp_path)]) == 1
+    assert main(["train", path, "--corpus", str(copy_corpus), "--accelerator", "tpus"]) == 1
+    configuration, corpus, device = capsys.readouterr().err.splitlines()
+    assert "none.toml cannot be read" in configuration
+    assert corpus == f"stepstream-export train: neither {tmp_path}/train.en.gz nor {tmp_path}/train.en exists"
+    assert "these devices cannot be used" in device
