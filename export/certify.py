@@ -12,8 +12,9 @@ from pathlib import Path
 
 from export.agreement import choose_golden, measure_agreement, measure_quantization, translate_all
 from export.evaluate import TestSet, encode_sources, score
+from export.invariance import check_invariance
 from export.models.contract import TranslationModel
-from export.verify import check_invariance, check_parity
+from export.verify import check_parity
 from service.model.certificate import Certificate, Environment, Scores
 from service.model.greedy import Target
 from service.model.onnx_model import OnnxModel

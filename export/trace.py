@@ -140,6 +140,22 @@ def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Ite
         yield ids.numpy(), made
 
 
+def within_lengths(model: OnnxModel, rows: Rows, states: Outputs) -> Outputs:
+    """States of the encoder with zeros wherever the source axis lies beyond a row's length."""
+    kept = dict(states)
+    for state in model.manifest.states_of("constant"):
+        axis = state.axes.index("source_length")
+        shape = [1] * len(state.axes)
+        shape[0], shape[axis] = rows.inside().shape
+        kept[state.name] = np.where(rows.inside().reshape(shape), states[state.name], np.float32(0.0))
+    return kept
+
+
+def corner(value: Floats) -> tuple[slice, ...]:
+    """Selects as many entries along every axis as `value` has."""
+    return tuple(slice(size) for size in value.shape)
+
+
 def _entry(array: Array, axis: int, positions: Ids) -> Floats:
     """(batch, ...) without `axis`: of each row, the entry at its position."""
     entries = np.moveaxis(array, axis, 1)[np.arange(len(positions)), positions]

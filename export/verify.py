@@ -1,4 +1,4 @@
-"""Proves that published graphs compute what the torch model computes, and that a row depends on nothing but itself.
+"""Proves that published graphs compute what the torch model computes.
 
 It runs the graphs through the loader that serves, `service.model`, and raises a named error where they fail.
 """
@@ -9,12 +9,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.errors import AxesDifferError, InvarianceError, NamesDifferError, TokensDifferError, ValuesDifferError
+from export.errors import AxesDifferError, NamesDifferError, TokensDifferError, ValuesDifferError
 from export.models.contract import TranslationModel
-from export.trace import Outputs, Rows, encode_onnx, encode_torch, make_rows, random_sources, trace_onnx, trace_torch
-from service.model.certificate import Difference, Invariance, Parity
+from export.trace import (
+    corner,
+    encode_onnx,
+    encode_torch,
+    make_rows,
+    random_sources,
+    trace_onnx,
+    trace_torch,
+    within_lengths,
+)
+from service.model.certificate import Difference, Parity
 from service.model.onnx_model import Floats, Ids, OnnxModel
-from service.model.slots import Slots
 
 BATCH_SIZES = (1, 3, 8)
 SOURCE_LENGTHS = (1, 5, 17, 60)
@@ -65,7 +73,7 @@ def check_parity(
             wanted = within_lengths(model, bare, encode_torch(torch_model, bare))
             found = within_lengths(model, padded, encode_onnx(model, padded))
             for name in wanted:
-                _note(differences, name, wanted[name], found[name][_corner(wanted[name])], where, tolerance)
+                _note(differences, name, wanted[name], found[name][corner(wanted[name])], where, tolerance)
             ours = trace_torch(torch_model, bare, model.manifest.num_candidates + 1)
             for step, ((wanted_ids, wanted), (ids, found)) in enumerate(
                 zip(ours, trace_onnx(model, padded), strict=True)
@@ -86,111 +94,6 @@ def check_parity(
         tolerance=tolerance,
         outputs=differences,
     )
-
-
-def check_invariance(
-    model: OnnxModel, sources: list[list[int]], *, num_rows: int = 64, num_steps: int = 12
-) -> Invariance:
-    """Prove that padding, neighbours and place change no bit of a row's results; raises InvarianceError.
-
-    sources: some sentences, each ending in the end of the sentence; they are repeated to fill `num_rows`.
-    """
-    manifest = model.manifest
-    vocabulary_size = manifest.vocabulary.source_size
-    crowd = [sources[i % len(sources)] for i in range(num_rows)]
-    width = manifest.padded(max(map(len, crowd)))
-    rows = make_rows(crowd, width, num_steps, vocabulary_size, seed=0)
-    rng = np.random.default_rng(1)
-    expected = _run(model, rows)
-
-    padding = 0.0
-    for extra in (0, manifest.length_multiple, 3 * manifest.length_multiple):
-        wider = rows.of_width(min(width + extra, manifest.padded(manifest.max_source_length)), rng, vocabulary_size)
-        padding = max(padding, _largest_change("padding", expected, _run(model, wider)))
-
-    alone = 0.0
-    for row in range(min(len(sources), 8)):
-        one = rows.take(np.array([row])).of_width(manifest.padded(len(crowd[row])))
-        mine = [{name: value[row : row + 1] for name, value in step.items()} for step in expected]
-        alone = max(alone, _largest_change("batch", _run(model, one), mine))
-    alone = max(alone, _scheduling_change(model, crowd, rng))
-
-    order = rng.permutation(num_rows)
-    moved = _run(model, rows.take(order), capacity=manifest.padded(num_steps), stale=rng)
-    ordered = [{name: value[order] for name, value in step.items()} for step in expected]
-    placement = _largest_change("placement", ordered, moved)
-    return Invariance(
-        padding=padding, batch=alone, placement=placement, num_rows=num_rows, num_sentences=len(sources[:num_rows])
-    )
-
-
-def within_lengths(model: OnnxModel, rows: Rows, states: Outputs) -> Outputs:
-    """States of the encoder with zeros wherever the source axis lies beyond a row's length."""
-    kept = dict(states)
-    for state in model.manifest.states_of("constant"):
-        axis = state.axes.index("source_length")
-        shape = [1] * len(state.axes)
-        shape[0], shape[axis] = rows.inside().shape
-        kept[state.name] = np.where(rows.inside().reshape(shape), states[state.name], np.float32(0.0))
-    return kept
-
-
-def _run(
-    model: OnnxModel, rows: Rows, *, capacity: int | None = None, stale: np.random.Generator | None = None
-) -> list[Outputs]:
-    """The encoder's outputs, then each step's; candidate ids as numbers like the rest."""
-    steps = trace_onnx(model, rows, capacity=capacity, stale=stale)
-    encoded = within_lengths(model, rows, encode_onnx(model, rows))
-    return [encoded, *({"candidate_ids": ids.astype(np.float32), **made} for ids, made in steps)]
-
-
-def _largest_change(cause: str, expected: list[Outputs], found: list[Outputs]) -> float:
-    for step, (wanted, made) in enumerate(zip(expected, found, strict=True)):
-        for name, value in wanted.items():
-            other = made[name][_corner(value)]
-            if not np.array_equal(value, other):
-                change = float(np.abs(value - other).max())
-                where = "the encoder" if step == 0 else f"step {step - 1}"
-                raise InvarianceError(f"{cause} changes {name} in {where} by {change:g}")
-    return 0.0
-
-
-def _scheduling_change(model: OnnxModel, crowd: list[list[int]], rng: np.random.Generator) -> float:
-    """The rows that serve, where sentences join and leave while others are under way, against one at a time."""
-    lifetimes = rng.integers(1, 16, len(crowd)).tolist()
-    together = _lives(model, crowd, lifetimes, max(2, len(crowd) // 2))
-    few = range(0, len(crowd), 5)
-    alone = _lives(model, [crowd[i] for i in few], [lifetimes[i] for i in few], 1)
-    for i, wanted in zip(few, alone, strict=True):
-        if not np.array_equal(wanted, together[i]):
-            raise InvarianceError(f"sentences that join and leave change the log-probabilities of sentence {i + 1}")
-    return 0.0
-
-
-def _lives(model: OnnxModel, sources: list[list[int]], lifetimes: list[int], max_rows: int) -> list[list[list[float]]]:
-    """The candidates' log-probabilities of each source's first steps, at most three sources joining at a time."""
-    slots, waiting, rows = Slots(model, max_rows), list(range(len(sources)))[::-1], list[int]()
-    lives: list[list[list[float]]] = [[] for _ in sources]
-    while waiting or rows:
-        joining = [waiting.pop() for _ in range(min(len(waiting), max_rows - len(rows), 3))]
-        if joining:
-            slots.join([sources[i] for i in joining])
-            rows += joining
-        candidates = slots.step()
-        slots.choose(candidates.ids[:, 0].tolist())
-        for row, log_probabilities in reversed(list(enumerate(candidates.log_probabilities.tolist()))):
-            life = lives[rows[row]]
-            life.append(log_probabilities)
-            if len(life) == lifetimes[rows[row]]:
-                slots.leave(row)
-                rows[row] = rows[-1]
-                rows.pop()
-    return lives
-
-
-def _corner(value: Floats) -> tuple[slice, ...]:
-    """Selects as many entries along every axis as `value` has."""
-    return tuple(slice(size) for size in value.shape)
 
 
 def _note(

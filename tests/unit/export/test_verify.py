@@ -18,10 +18,11 @@ from export.errors import (
     ValuesDifferError,
     VerificationError,
 )
+from export.invariance import check_invariance
 from export.models import masks
 from export.models.contract import StateSpec
-from export.trace import encode_onnx, make_rows, random_sources, trace_onnx
-from export.verify import check_invariance, check_parity, check_states, within_lengths
+from export.trace import encode_onnx, make_rows, random_sources, trace_onnx, within_lengths
+from export.verify import check_parity, check_states
 
 
 def sources(num_sentences, longest, seed=5):
