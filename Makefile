@@ -75,16 +75,18 @@ protos: .venv/development ## Generate service/pb from protos/
 
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
 .PHONY: train
-train: .venv/training ## Train, or go on training, export/checkpoints/NAME (NAME=...)
+train: .venv/training ## Train, or go on training, export/checkpoints/NAME (NAME=..., CORPUS=...)
 	@[ -n "$(NAME)" ] || { echo "make train needs NAME=, one of: $(MODELS)"; exit 2; }
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456 \
-		$(BIN)/stepstream-export train export/checkpoints/$(NAME)/configuration.toml
+		$(BIN)/stepstream-export train export/checkpoints/$(NAME)/configuration.toml \
+		$(if $(CORPUS),--corpus $(CORPUS))
 
 MODELS := $(notdir $(patsubst %/,%,$(wildcard export/checkpoints/*/)))
 .PHONY: models
-models: .venv/training ## Export the shipped models again (NAME=... for one)
+models: .venv/training ## Export the shipped models again, as new versions (NAME=... for one, CORPUS=... for scores)
 	for name in $(or $(NAME),$(MODELS)); do \
-		$(BIN)/stepstream-export publish export/checkpoints/$$name --model-store model_store --name $$name || exit 1; done
+		$(BIN)/stepstream-export publish export/checkpoints/$$name --model-store model_store --name $$name \
+			$(if $(CORPUS),--corpus $(CORPUS) --split test_2016_flickr test_2017_flickr) || exit 1; done
 
 # One resolution for all files, so that a package has one version everywhere. Pins are kept where they still fit;
 # `make lock UPGRADE=--upgrade` renews them. torch, with its CUDA packages, is left to torch.txt.

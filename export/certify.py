@@ -5,6 +5,7 @@ sentences. It writes no file.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -49,9 +50,10 @@ class Subject:
     weights_sha256: str
 
 
-def certify(subject: Subject, test_set: TestSet | None) -> Certificate:
-    """Measure everything; raises VerificationError where the graphs fall short. Without a test set built-in
-    sentences stand in and there are no scores."""
+def certify(subject: Subject, test_sets: Sequence[TestSet]) -> Certificate:
+    """Measure everything, on the first test set, and the scores on all of them; raises VerificationError where the
+    graphs fall short. Without a test set built-in sentences stand in and there are no scores."""
+    test_set = test_sets[0] if test_sets else None
     shipped, float32 = subject.shipped, subject.float32
     manifest = shipped.manifest
     vocabulary = Vocabulary(shipped.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
@@ -67,7 +69,6 @@ def certify(subject: Subject, test_set: TestSet | None) -> Certificate:
         quantization = measure_quantization(
             shipped, sources, targets, float32_targets, _score(float32, test_set, float32_targets)
         )
-    scores = _score(shipped, test_set, targets)
     return Certificate(
         format=1,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -77,10 +78,21 @@ def certify(subject: Subject, test_set: TestSet | None) -> Certificate:
         agreement=agreement,
         invariance=invariance,
         quantization=quantization,
-        scores=(scores,) if scores else (),
+        scores=_score_all(shipped, test_sets, targets),
         log_probability_tolerance=TOLERANCES[manifest.precision],
         golden=choose_golden(shipped, texts, sources, targets),
     )
+
+
+def _score_all(model: OnnxModel, test_sets: Sequence[TestSet], first_targets: list[Target]) -> tuple[Scores, ...]:
+    manifest = model.manifest
+    vocabulary = Vocabulary(model.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
+    scores = []
+    for number, test_set in enumerate(test_sets):
+        sources = encode_sources(model, vocabulary, test_set.sources)
+        targets = first_targets if number == 0 else translate_all(model, sources)
+        scores.append(_score(model, test_set, targets))
+    return tuple(one for one in scores if one is not None)
 
 
 def _score(model: OnnxModel, test_set: TestSet | None, targets: list[Target]) -> Scores | None:

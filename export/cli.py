@@ -78,7 +78,9 @@ def _add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--version", type=int, help="(default: the next free number)")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
     parser.add_argument("--corpus", type=Path, help="folder with the test split; without it there are no scores")
-    parser.add_argument("--split", default=DEFAULT_SPLIT, help="(default: %(default)s)")
+    parser.add_argument(
+        "--split", nargs="+", default=[DEFAULT_SPLIT], help="the first is also measured on (default: %(default)s)"
+    )
     parser.set_defaults(run=_publish)
 
 
@@ -92,7 +94,7 @@ def _publish(options: argparse.Namespace) -> int:
         version=options.version,
         precision=options.precision,
         corpus=options.corpus,
-        split=options.split,
+        splits=options.split,
     )
     megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder}: published, {megabytes:.1f} MB")

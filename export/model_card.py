@@ -8,6 +8,8 @@ from export.configuration import TrainingConfiguration
 from service.model.certificate import Certificate, Scores
 from service.model.manifest import Manifest
 
+EXAMPLE = "Two dogs play in the snow."
+
 
 def model_card(config: TrainingConfiguration, manifest: Manifest, certificate: Certificate) -> str:
     """Markdown."""
@@ -30,7 +32,8 @@ def model_card(config: TrainingConfiguration, manifest: Manifest, certificate: C
         "- It knows what its training data holds; other subjects and styles translate badly.\n"
         "- It may drop, invent or misgender what the source says. Have a person check what matters.",
         "## Use",
-        f"```\nstepstream serve --model-store MODEL_STORE --model {manifest.name}\n```\n\n"
+        f"```\nstepstream serve --model-store MODEL_STORE\n"
+        f'stepstream translate "{EXAMPLE}" --model {manifest.name}\n```\n\n'
         "where this folder is `MODEL_STORE/"
         f"{manifest.name}/{manifest.version}`. The server proves every file against `manifest.json` and replays the "
         "golden sentences of `certificate.json` before it serves the version.",

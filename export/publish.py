@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from service.model.certificate import Certificate, replay
 from service.model.manifest import Precision, file_sha256, is_model_name
 from service.model.onnx_model import OnnxModel
 
-TEST_SPLIT = "test_2016_flickr"
+TEST_SPLITS = ("test_2016_flickr",)
 
 
 def publish(
@@ -44,13 +45,13 @@ def publish(
     version: int | None = None,
     precision: Precision = "int8",
     corpus: Path | None = None,
-    split: str = TEST_SPLIT,
+    splits: Sequence[str] = TEST_SPLITS,
 ) -> Path:
     """Publish a checkpoint as MODEL_STORE/NAME/VERSION; the version's folder.
 
-    By default NAME is the configuration's and VERSION the next free number. With a corpus, its `split` is
-    translated for the scores and the golden sentences. Raises CheckpointError, CorpusError, PublishError,
-    VersionExistsError or VerificationError; then nothing has been published.
+    By default NAME is the configuration's and VERSION the next free number. With a corpus, its `splits` are translated
+    for the scores, and the first one also for everything else that is measured on sentences. Raises CheckpointError,
+    CorpusError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
     """
     if name is not None and not is_model_name(name):
         raise PublishError(f"{name!r} is no model name: a to z, 0 to 9, dot, underscore, hyphen; at most 64")
@@ -62,12 +63,12 @@ def publish(
     number = version or _next_version(place)
     _refuse_existing(place / str(number))
     languages = config.data.source_language, config.data.target_language
-    test_set = read_test_set(corpus, split, *languages) if corpus else None
+    test_sets = [read_test_set(corpus, split, *languages) for split in splits] if corpus else []
     place.mkdir(parents=True, exist_ok=True)
     workshop = Path(tempfile.mkdtemp(prefix=".publishing-", dir=place))
     try:
         folder = workshop / "version"
-        _build(folder, checkpoint, config, model, name, number, precision, test_set)
+        _build(folder, checkpoint, config, model, name, number, precision, test_sets)
         sync_folder(folder)
         try:
             folder.rename(place / str(number))
@@ -91,7 +92,7 @@ def _build(
     name: str,
     version: int,
     precision: Precision,
-    test_set: TestSet | None,
+    test_sets: Sequence[TestSet],
 ) -> None:
     """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it."""
 
@@ -104,7 +105,7 @@ def _build(
     graphs = export_graphs(model)
     shipped = draft(folder, precision)
     float32 = shipped if precision == "fp32" else draft(folder.with_name("float32"), "fp32")
-    certificate = certify(Subject(model, float32, shipped, file_sha256(checkpoint / WEIGHTS_FILE)), test_set)
+    certificate = certify(Subject(model, float32, shipped, file_sha256(checkpoint / WEIGHTS_FILE)), test_sets)
     _write_certificate(folder, certificate)
     (folder / MODEL_CARD_FILE).write_text(model_card(config, shipped.manifest, certificate), encoding="utf-8")
     write_manifest(folder, config, model, precision, name, version)

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 
 import onnx
 import torch
+from onnxscript import optimizer
 
 from export.graphs import DecoderStepGraph, EncoderGraph
 
 OPSET = 21
+LARGEST = 2**28
+"""Elements of a constant that is still computed once and for all, such as weights in another order."""
 
 
 @torch.no_grad()
@@ -34,8 +37,8 @@ def to_onnx(graph: EncoderGraph | DecoderStepGraph) -> onnx.ModelProto:
             external_data=False,
             verbose=False,
         )
-    assert program is not None
-    model = program.model_proto
+        assert program is not None
+        model = optimizer.optimize(program.model_proto, input_size_limit=LARGEST, output_size_limit=LARGEST)
     del model.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -67,6 +70,5 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
 
 _CHATTER = {
     "torch.onnx._internal.exporter._registration": "torchvision is not installed",
-    "onnxscript.optimizer._constant_folding": "Skipping constant folding for op Split",
 }
 """Logger by logger, how the messages begin."""

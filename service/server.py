@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from functools import partial
 
@@ -72,6 +73,8 @@ class Server:
     async def start(self) -> None:
         """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""
         settings = self._settings
+        for port in (settings.port, settings.metrics_port):
+            _require_free_port(settings.host, port)
         versions = list_versions(settings.model_store)
         if not versions:
             raise BundleError(f"the model store {settings.model_store} has no model")
@@ -148,6 +151,17 @@ class Server:
             asyncio.ensure_future(self._health.set(service, _NOT_SERVING)) for service in ("", SERVICE_NAME, name)
         ]
         self.failed.set()
+
+
+def _require_free_port(host: str, port: int) -> None:
+    """Raises OSError before any model is loaded, and with one clear line where gRPC would write its own."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def run(settings: Settings) -> int:

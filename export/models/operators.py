@@ -105,8 +105,8 @@ class BidirectionalRnn(nn.Module):
         order = _ONNX_GATE_ORDER[kind]
         directions = []
         for rnn in (self.forwards, self.backwards):
-            gates = getattr(rnn, name).chunk(len(order), 0)
-            directions.append(torch.cat([gates[i] for i in order]))
+            gates = getattr(rnn, name).unflatten(0, (len(order), -1))
+            directions.append(gates.index_select(0, torch.tensor(order)).flatten(0, 1))
         return torch.stack(directions)
 
 

@@ -182,7 +182,8 @@ def _prepare(
     if fabric.is_global_zero:
         source, target = read_parallel(corpus, data.train, data)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
+        if config_path.resolve() != (folder / CONFIGURATION_FILE).resolve():
+            shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
         if not vocabulary_path.exists():
             train_vocabulary(source + target, data.vocabulary_size, vocabulary_path)
     fabric.barrier()

@@ -130,7 +130,10 @@ def test_readiness_liveness_and_metrics_are_told_over_http(shipped_store: Path) 
 
 
 def test_serving_imports_neither_torch_nor_onnx(python: str) -> None:
-    code = "import sys, service.server, service.client.client; print(sorted({'torch', 'onnx', 'export'} & set(sys.modules)))"
+    code = (
+        "import sys, service.server, service.client.client; "
+        "print(sorted({'torch', 'onnx', 'export'} & set(sys.modules)))"
+    )
     result = subprocess.run(
         [python, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": "."}
     )

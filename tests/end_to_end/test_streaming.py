@@ -111,7 +111,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
             "decoder_step": "d",
             "certificate": "c",
             "states": (),
-            "files": {name: record for name in "vedc"},
+            "files": dict.fromkeys("vedc", record),
         }
     )
     metrics = Metrics()

@@ -34,7 +34,7 @@ async def test_every_step_is_delivered_once_and_in_order(engine: Engine) -> None
 
 
 async def test_requests_of_different_lengths_share_steps_and_keep_apart(engine: Engine, rows: Any) -> None:
-    sources = [tuple(range(10, 10 + n)) + (3,) for n in (1, 5, 3, 9, 2, 7, 4, 8)]
+    sources = [(*range(10, 10 + n), 3) for n in (1, 5, 3, 9, 2, 7, 4, 8)]
     all_results = await asyncio.gather(*(collect(engine, source) for source in sources))
     assert [tuple(r.token_id for r in results) for results in all_results] == sources
     assert max(rows.rows_by_step) == 4

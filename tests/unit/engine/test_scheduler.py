@@ -8,9 +8,7 @@ from service.engine.scheduler import Limits, Scheduler
 
 
 def limits(**values: int) -> Limits:
-    return Limits(
-        **{"max_slots": 4, "max_queue_length": 10, "max_encode_tokens": 64, "length_multiple": 16} | values
-    )
+    return Limits(**{"max_slots": 4, "max_queue_length": 10, "max_encode_tokens": 64, "length_multiple": 16} | values)
 
 
 def request(request_id: int, *, length: int = 5, deadline: float | None = None) -> Request:
