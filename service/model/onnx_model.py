@@ -37,10 +37,8 @@ class Tensor:
 class OnnxModel:
     """Both graphs of one version on one execution provider."""
 
-    def __init__(
-        self, folder: Path, *, providers: Sequence[Provider] = CPU, num_threads: int = 0, spin: bool = False
-    ) -> None:
-        """Load FOLDER; num_threads 0 means one for each core, spin lets idle threads burn a core to wake faster.
+    def __init__(self, folder: Path, *, providers: Sequence[Provider] = CPU, num_threads: int = 0) -> None:
+        """Load FOLDER; num_threads 0 means one for each core.
 
         Raises BundleError for a damaged version, ProviderError where a provider is not to be had here.
         """
@@ -49,7 +47,8 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        # Idle threads that spin would take the cores from the event loop and from the other models.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._encoder = _session(folder / self.manifest.encoder, options, providers)
         self._step = _session(folder / self.manifest.decoder_step, options, providers)
         self.execution_provider: str = self._step.get_providers()[0]
