@@ -123,3 +123,20 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, value: str, monkeypa
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_deployment_page_lists_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
+    for row in settings_table():
+        assert row in page.splitlines()
+
+
+def settings_table() -> list[str]:
+    """The rows of the page's table, as the fields of Settings have them."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+        rows.append(
+            f"| `--{name.replace('_', '-')}` | `STEPSTREAM_{name.upper()}` | `{default}` | {field.description} |"
+        )
+    return rows

@@ -1,0 +1,37 @@
+"""The exported graphs compute what the trained torch models compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.agreement import measure_agreement, translate_all
+from export.checkpoint import load_checkpoint
+from export.evaluate import encode_sources
+from export.verify import check_parity
+from service.model.onnx_model import OnnxModel
+from service.model.vocabulary import Vocabulary
+
+CHECKPOINTS = Path(__file__).parents[2] / "export" / "checkpoints"
+MODELS = ("en-de-transformer", "en-de-general")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_output_of_the_fp32_graphs_equals_torch_within_1e_4(fp32_store: Path, name: str) -> None:
+    _, torch_model = load_checkpoint(CHECKPOINTS / name)
+    parity = check_parity(torch_model, OnnxModel(fp32_store / name / "1"))
+    assert max(difference.absolute for difference in parity.outputs.values()) < 1e-4
+    assert {"candidate_log_probabilities", "attention"} < parity.outputs.keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_translations_of_1000_sentences_are_those_of_torch(
+    fp32_store: Path, name: str, sentences: list[str]
+) -> None:
+    _, torch_model = load_checkpoint(CHECKPOINTS / name)
+    model = OnnxModel(fp32_store / name / "1")
+    files = model.manifest.vocabulary
+    sources = encode_sources(model, Vocabulary(model.folder / files.source, files.source_size), sentences)
+    agreement = measure_agreement(torch_model, sources, translate_all(model, sources), end_id=files.end_id)
+    assert (agreement.num_identical, agreement.num_sentences) == (1000, 1000)
