@@ -73,8 +73,8 @@ class DecoderStepGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         named = dict(zip((spec.name for spec in self._states), states, strict=True))
         output = self.model.step(token_ids, positions, source_lengths, named)
-        best, ids = output.logits.topk(self.num_candidates, dim=-1)
-        log_probabilities = best - output.logits.logsumexp(-1, keepdim=True)
+        ids = output.logits.topk(self.num_candidates, dim=-1).indices
+        log_probabilities = output.logits.log_softmax(-1).gather(-1, ids)
         return ids, log_probabilities, output.attention, *(output.states[spec.name] for spec in self._new_states)
 
 

@@ -42,6 +42,7 @@ class _Quantizer:
         self._constants = {tensor.name: tensor for tensor in self._graph.initializer}
         self._nodes: list[onnx.NodeProto] = []
         self._names: set[str] = set()
+        self._zeros: dict[int, str] = {}
         self._activations: dict[str, tuple[str, str]] = {}
         inferred = onnx.shape_inference.infer_shapes(model).graph
         values = (*inferred.value_info, *inferred.input, *inferred.output)
@@ -121,12 +122,20 @@ class _Quantizer:
             smallest = self._constant("smallest_row_maximum", np.float32(SMALLEST_ROW_MAXIMUM))
             positive = self._add("Max", [largest, smallest], f"{name}_positive")
             scale = self._add("Mul", [positive, self._constant("one_127th", np.float32(1 / 127))], f"{name}_row_scale")
-            shape = self._add("Shape", [scale], f"{name}_num_rows")
-            zeros = self._add("Expand", [self._constant("zero_point", np.uint8(128)), shape], f"{name}_zero_points")
+            zeros = self._zero_points(scale, self._rank(name))
             rows = self._add("QuantizeLinear", [flat, scale, zeros], f"{name}_uint8", axis=0)
             column = self._add("Unsqueeze", [scale, self._constant("last_axis", np.array([-1]))], f"{name}_scales")
             self._activations[name] = rows, column
         return self._activations[name]
+
+    def _zero_points(self, scale: str, rank: int) -> str:
+        """(rows,) zero points of every activation of a rank: the number of rows is the batch, or the batch times the
+        source length, all through a graph."""
+        if rank not in self._zeros:
+            shape = self._add("Shape", [scale], f"{scale}_num_rows")
+            point = self._constant("zero_point", np.uint8(128))
+            self._zeros[rank] = self._add("Expand", [point, shape], f"{scale}_zero_points")
+        return self._zeros[rank]
 
     def _rank(self, name: str) -> int:
         rank = self._ranks.get(name)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from export.configuration import RecurrentConfiguration
 from export.models import masks
+from export.models.attention import GeneralAttention
 from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
 from export.models.operators import BidirectionalRnn
 
@@ -58,28 +59,6 @@ class GruCell(nn.Module):
 
 
 CELLS: dict[str, type[LstmCell] | type[GruCell]] = {"lstm": LstmCell, "gru": GruCell}
-
-
-class GeneralAttention(nn.Module):
-    """score(h_t, h_s) = h_t^T W_a h_s over all source states (Luong et al. 2015, equation 8, "general").
-
-    W_a h_s does not depend on the step, so `keys` computes it once a sentence.
-    """
-
-    def __init__(self, hidden: int, memory_size: int) -> None:
-        super().__init__()
-        self.key = nn.Linear(memory_size, hidden, bias=False)
-
-    def keys(self, memory: Tensor) -> Tensor:
-        """(batch, source_length, memory_size) -> (batch, source_length, hidden)."""
-        keys: Tensor = self.key(memory)
-        return keys
-
-    def forward(self, query: Tensor, keys: Tensor, memory: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """query (batch, hidden), visible (batch, source_length) -> context (batch, memory_size) and weights."""
-        scores = torch.matmul(keys, query[:, :, None])[:, :, 0]
-        weights = masks.hide(scores, visible).softmax(-1)
-        return torch.matmul(weights[:, None], memory)[:, 0], weights
 
 
 class Recurrent(TranslationModel):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from export.configuration import TransformerConfiguration
 from export.models import masks
+from export.models.attention import MultiHeadAttention
 from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
-from export.models.operators import cached_self_attention
 
 
 def sinusoidal_positions(length: int, hidden: int) -> Tensor:
@@ -38,79 +38,59 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), over (batch, source_length, hidden)."""
+    """x + self-attention(norm(x)), then x + feed-forward(norm(x)), over (batch, source_length, hidden)."""
 
     def __init__(self, config: TransformerConfiguration) -> None:
         super().__init__()
-        self.num_heads = config.num_heads
-        self.attention_norm = nn.LayerNorm(config.hidden_size)
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.attention_output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.self_attention_norm = nn.LayerNorm(config.hidden_size)
+        self.self_attention = MultiHeadAttention(config.hidden_size, config.num_heads)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
         self.feed_forward = FeedForward(config.hidden_size, config.feed_forward_size)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """visible broadcasts to (batch, heads, source_length, source_length)."""
-        query, key, value = (
-            split_heads(part, self.num_heads) for part in self.query_key_value(self.attention_norm(x)).chunk(3, -1)
-        )
-        x = x + self.dropout(self.attention_output(attend(query, key, value, visible)))
+        x = x + self.dropout(self.self_attention(self.self_attention_norm(x), visible))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each pre-normed with a residual connection."""
+    """Causal self-attention, cross-attention and feed-forward, each pre-normed with a residual connection."""
 
     def __init__(self, config: TransformerConfiguration) -> None:
         super().__init__()
-        hidden = config.hidden_size
-        self.num_heads = config.num_heads
-        self.self_norm = nn.LayerNorm(hidden)
-        self.query_key_value = nn.Linear(hidden, 3 * hidden)
-        self.self_output = nn.Linear(hidden, hidden)
-        self.cross_norm = nn.LayerNorm(hidden)
-        self.cross_query = nn.Linear(hidden, hidden)
-        self.cross_key_value = nn.Linear(hidden, 2 * hidden)
-        self.cross_output = nn.Linear(hidden, hidden)
-        self.feed_forward_norm = nn.LayerNorm(hidden)
-        self.feed_forward = FeedForward(hidden, config.feed_forward_size)
+        self.self_attention_norm = nn.LayerNorm(config.hidden_size)
+        self.self_attention = MultiHeadAttention(config.hidden_size, config.num_heads)
+        self.cross_attention_norm = nn.LayerNorm(config.hidden_size)
+        self.cross_attention = MultiHeadAttention(config.hidden_size, config.num_heads)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
+        self.feed_forward = FeedForward(config.hidden_size, config.feed_forward_size)
         self.dropout = nn.Dropout(config.dropout)
-
-    def cross_states(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-attention keys and values (batch, heads, source_length, head_size) of an encoded source."""
-        key, value = self.cross_key_value(memory).chunk(2, -1)
-        return split_heads(key, self.num_heads), split_heads(value, self.num_heads)
 
     def forward(self, x: Tensor, causal: Tensor, memory: Tensor, source_visible: Tensor) -> Tensor:
         """All positions of x (batch, target_length, hidden) at once, for training."""
-        query, key, value = (
-            split_heads(part, self.num_heads) for part in self.query_key_value(self.self_norm(x)).chunk(3, -1)
-        )
-        x = x + self.dropout(self.self_output(attend(query, key, value, causal)))
-        query = split_heads(self.cross_query(self.cross_norm(x)), self.num_heads)
-        x = x + self.dropout(self.cross_output(attend(query, *self.cross_states(memory), source_visible)))
+        x = x + self.dropout(self.self_attention(self.self_attention_norm(x), causal))
+        x = x + self.dropout(self.cross_attention(self.cross_attention_norm(x), source_visible, memory))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def step(
         self, x: Tensor, positions: Tensor, source_visible: Tensor, states: States, layer: int
     ) -> tuple[Tensor, Tensor, States]:
         """One position: x (batch, hidden) -> x, cross weights (batch, heads, source_length), new caches."""
-        batch, hidden = x.shape
-        query, key, value = (
-            part.reshape(batch, self.num_heads, -1) for part in self.query_key_value(self.self_norm(x)).chunk(3, -1)
+        keys, values = f"self_keys_{layer}", f"self_values_{layer}"
+        attended, new_keys, new_values = self.self_attention.step_self(
+            self.self_attention_norm(x), states[keys], states[values], positions
         )
-        attended, new_keys, new_values = cached_self_attention(
-            query, key, value, states[f"self_keys_{layer}"], states[f"self_values_{layer}"], positions
+        x = x + attended
+        attended, weights = self.cross_attention.step_cross(
+            self.cross_attention_norm(x),
+            states[f"cross_keys_{layer}"],
+            states[f"cross_values_{layer}"],
+            source_visible,
         )
-        x = x + self.self_output(attended.reshape(batch, hidden))
-        query = self.cross_query(self.cross_norm(x)).reshape(batch, self.num_heads, 1, -1)
-        keys, values = states[f"cross_keys_{layer}"], states[f"cross_values_{layer}"]
-        scores = torch.matmul(query, keys.transpose(2, 3)) / math.sqrt(query.shape[-1])
-        weights = masks.hide(scores, source_visible[:, None, None]).softmax(-1)
-        x = x + self.cross_output(torch.matmul(weights, values).reshape(batch, hidden))
+        x = x + attended
         x = x + self.feed_forward(self.feed_forward_norm(x))
-        return x, weights[:, :, 0], {f"self_keys_{layer}": new_keys, f"self_values_{layer}": new_values}
+        return x, weights, {keys: new_keys, values: new_values}
 
 
 class Transformer(TranslationModel):
@@ -150,7 +130,7 @@ class Transformer(TranslationModel):
         memory, _ = self._memory(source_ids, source_lengths)
         states = {}
         for i, layer in enumerate(self.decoder_layers):
-            states[f"cross_keys_{i}"], states[f"cross_values_{i}"] = layer.cross_states(memory)  # type: ignore[operator]
+            states[f"cross_keys_{i}"], states[f"cross_values_{i}"] = layer.cross_attention.keys_and_values(memory)  # type: ignore[union-attr,operator]
         return states
 
     def step(self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States) -> StepOutput:
@@ -186,21 +166,3 @@ class Transformer(TranslationModel):
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self.decoder_norm(x), self.embedding.weight)
-
-
-def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(batch, length, hidden) -> (batch, heads, length, head_size)."""
-    batch, length, _ = x.shape
-    return x.reshape(batch, length, num_heads, -1).transpose(1, 2)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-    """Multi-head scaled dot-product attention (Vaswani et al. 2017, equation 1), heads merged again.
-
-    query (batch, heads, query_length, head_size), key and value (batch, heads, key_length, head_size);
-    visible broadcasts to (batch, heads, query_length, key_length). Returns (batch, query_length, hidden).
-    """
-    scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(query.shape[-1])
-    attended = torch.matmul(masks.hide(scores, visible).softmax(-1), value)
-    batch, _, query_length, _ = query.shape
-    return attended.transpose(1, 2).reshape(batch, query_length, -1)

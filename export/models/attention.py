@@ -1,0 +1,105 @@
+"""Attention: who looks at what, with which weights. Nothing here knows the model around it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.models import masks
+from export.models.operators import cached_self_attention
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention in several heads (Vaswani et al. 2017, section 3.2).
+
+    Self-attention, causal self-attention and cross-attention are this one class: they differ in where keys and values
+    come from, and in what `visible` hides. `projection` holds the query's, the key's and the value's matrix.
+    """
+
+    def __init__(self, hidden: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.projection = nn.Linear(hidden, 3 * hidden)
+        self.output = nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor, visible: Tensor, memory: Tensor | None = None) -> Tensor:
+        """All positions of x (batch, length, hidden) at once; keys and values come from memory (batch,
+        memory_length, hidden), or from x itself. visible broadcasts to (batch, heads, length, memory_length)."""
+        if memory is None:
+            query, key, value = (self._split(part) for part in self.projection(x).chunk(3, -1))
+        else:
+            query = self._split(self._query(x))
+            key, value = self.keys_and_values(memory)
+        attended, _ = attend(query, key, value, visible)
+        batch, length, hidden = x.shape
+        return self.output(attended.transpose(1, 2).reshape(batch, length, hidden))
+
+    def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What attention to memory (batch, memory_length, hidden) needs of it, whatever the query: keys and values
+        (batch, heads, memory_length, head_size)."""
+        hidden = memory.shape[-1]
+        both = F.linear(memory, self.projection.weight[hidden:], self.projection.bias[hidden:])
+        key, value = both.chunk(2, -1)
+        return self._split(key), self._split(value)
+
+    def step_self(
+        self, x: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Causal self-attention of one new position of x (batch, hidden): the output and both new caches, (batch,
+        heads, capacity, head_size)."""
+        batch, hidden = x.shape
+        query, key, value = (part.reshape(batch, self.num_heads, -1) for part in self.projection(x).chunk(3, -1))
+        attended, new_keys, new_values = cached_self_attention(query, key, value, key_cache, value_cache, positions)
+        return self.output(attended.reshape(batch, hidden)), new_keys, new_values
+
+    def step_cross(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-attention of one position of x (batch, hidden) to what `keys_and_values` gave: the output, and the
+        weights (batch, heads, memory_length). visible is (batch, memory_length)."""
+        batch, hidden = x.shape
+        query = self._query(x).reshape(batch, self.num_heads, 1, -1)
+        attended, weights = attend(query, keys, values, visible[:, None, None])
+        return self.output(attended.reshape(batch, hidden)), weights[:, :, 0]
+
+    def _query(self, x: Tensor) -> Tensor:
+        hidden = x.shape[-1]
+        return F.linear(x, self.projection.weight[:hidden], self.projection.bias[:hidden])
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(batch, length, hidden) -> (batch, heads, length, head_size)."""
+        batch, length, _ = x.shape
+        return x.reshape(batch, length, self.num_heads, -1).transpose(1, 2)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(Q K^T / sqrt(head_size)) V (Vaswani et al. 2017, equation 1), and the softmax.
+
+    query (batch, heads, query_length, head_size), key and value (batch, heads, key_length, head_size); visible
+    broadcasts to the weights (batch, heads, query_length, key_length).
+    """
+    scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(query.shape[-1])
+    weights = masks.hide(scores, visible).softmax(-1)
+    return torch.matmul(weights, value), weights
+
+
+class GeneralAttention(nn.Module):
+    """score(h_t, h_s) = h_t^T W_a h_s over all source states (Luong et al. 2015, equation 8, "general").
+
+    W_a h_s does not depend on the step, so `keys` computes it once a sentence.
+    """
+
+    def __init__(self, hidden: int, memory_size: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(memory_size, hidden, bias=False)
+
+    def keys(self, memory: Tensor) -> Tensor:
+        """(batch, source_length, memory_size) -> (batch, source_length, hidden)."""
+        return self.key(memory)
+
+    def forward(self, query: Tensor, keys: Tensor, memory: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """query (batch, hidden), visible (batch, source_length) -> context (batch, memory_size) and weights."""
+        scores = torch.matmul(keys, query[:, :, None])[:, :, 0]
+        weights = masks.hide(scores, visible).softmax(-1)
+        return torch.matmul(weights[:, None], memory)[:, 0], weights
