@@ -26,7 +26,7 @@ class BareLoop:
         vocabulary = self.model.manifest.vocabulary
         ids = np.random.default_rng(1).integers(10, vocabulary.source_size, (self.num_rows, SOURCE_LENGTH))
         slots = Slots(self.model, self.num_rows)
-        slots.join(ids.tolist())
+        slots.join(slots.encode(ids.tolist()))
         slots.step()
         started = time.perf_counter()
         for _ in range(NUM_STEPS):

@@ -34,7 +34,7 @@ def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max
     for start in range(0, len(sources), max_rows):
         group = range(start, min(start + max_rows, len(sources)))
         slots = Slots(model, len(group))
-        slots.join([sources[i] for i in group])
+        slots.join(slots.encode([sources[i] for i in group]))
         for position in range(max(len(targets[i].token_ids) for i in group)):
             candidates = slots.step()
             following = []

@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
+    except ModuleNotFoundError as error:
+        print(f"stepstream-export needs {error.name}: pip install 'stepstream[export]'", file=sys.stderr)
+        return 1
     except (ExportError, ModelError, OSError) as error:
         print(f"stepstream-export {options.command}: {error}", file=sys.stderr)
         return 1

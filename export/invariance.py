@@ -84,7 +84,7 @@ def _lives(model: OnnxModel, sources: list[list[int]], lifetimes: list[int], max
     while waiting or rows:
         joining = [waiting.pop() for _ in range(min(len(waiting), max_rows - len(rows), 3))]
         if joining:
-            slots.join([sources[i] for i in joining])
+            slots.join(slots.encode([sources[i] for i in joining]))
             rows += joining
         candidates = slots.step()
         slots.choose(candidates.ids[:, 0].tolist())

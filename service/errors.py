@@ -5,6 +5,7 @@ ServiceError
 ├── ModelNotFoundError      no such model, or no such version
 ├── QueueFullError          too many requests wait already
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
+├── EncodeFailedError       this source, and no other, made the encoder fail
 ├── StoppingError           the server is stopping
 └── EngineFailedError       the model's engine has stopped because of a fault
 """
@@ -28,6 +29,10 @@ class QueueFullError(ServiceError):
 
 class DeadlineExceededError(ServiceError):
     """The caller's deadline passed before the translation ended."""
+
+
+class EncodeFailedError(ServiceError):
+    """This source, and no other, made the encoder fail."""
 
 
 class StoppingError(ServiceError):

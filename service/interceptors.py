@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import structlog
 
+from service.calls import Calls
 from service.errors import (
     DeadlineExceededError,
+    EncodeFailedError,
     EngineFailedError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -27,6 +30,7 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    EncodeFailedError: grpc.StatusCode.INTERNAL,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
 }
@@ -36,11 +40,16 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
+OURS = "/stepstream."
+"""How the methods of this project begin; health and reflection keep their own statuses and are not counted."""
+
+
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, calls: Calls) -> None:
         self._metrics = metrics
+        self._calls = calls
 
     async def intercept_service(
         self,
@@ -48,7 +57,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+        if handler is None or not handler_call_details.method.startswith(OURS):
             return handler
         method = handler_call_details.method.rpartition("/")[2]
         if handler.response_streaming:
@@ -68,8 +77,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         behavior: Any = handler.unary_stream
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._status(method, context):
-                async for response in behavior(request, context):
+            async with self._status(method, context), aclosing(behavior(request, context)) as responses:
+                async for response in responses:
                     yield response
 
         return grpc.unary_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
@@ -79,13 +88,15 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         started = time.monotonic()
         code = grpc.StatusCode.CANCELLED
         try:
-            yield
-            code = context.code() or grpc.StatusCode.OK
+            with self._calls.running():
+                yield
+            code = grpc.StatusCode.OK
         except ServiceError as error:
             code = STATUS[type(error)]
             await context.abort(code, str(error))
-        except grpc.aio.AbortError:
-            code = context.code()
+        except (asyncio.CancelledError, GeneratorExit):
+            if context.time_remaining() == 0:
+                code = grpc.StatusCode.DEADLINE_EXCEEDED
             raise
         except Exception:
             code = grpc.StatusCode.INTERNAL

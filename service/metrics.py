@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 STEP_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_log = structlog.get_logger()
+
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -23,6 +26,13 @@ class Metrics:
         self._steps = Histogram(
             "stepstream_step_duration_seconds", "Decoder steps", model, buckets=STEP_BUCKETS, registry=self.registry
         )
+        self._encodes = Histogram(
+            "stepstream_encode_duration_seconds",
+            "Encodes of joining requests",
+            model,
+            buckets=STEP_BUCKETS,
+            registry=self.registry,
+        )
         self._rows = Histogram(
             "stepstream_step_rows", "Sequences sharing a step", model, buckets=ROW_BUCKETS, registry=self.registry
         )
@@ -38,6 +48,7 @@ class Metrics:
         """The metrics of one model's engine."""
         labels = (name, str(version))
         return ModelMetrics(
+            self._encodes.labels(*labels),
             self._steps.labels(*labels),
             self._rows.labels(*labels),
             self._tokens.labels(*labels),
@@ -49,12 +60,27 @@ class Metrics:
 class ModelMetrics:
     """Observes one engine; called on its thread."""
 
-    def __init__(self, steps: Histogram, rows: Histogram, tokens: Counter, running: Gauge, queue: Gauge) -> None:
+    def __init__(
+        self,
+        encodes: Histogram,
+        steps: Histogram,
+        rows: Histogram,
+        tokens: Counter,
+        running: Gauge,
+        queue: Gauge,
+    ) -> None:
+        self._encodes = encodes
         self._steps = steps
         self._rows = rows
         self._tokens = tokens
         self._running = running
         self._queue = queue
+
+    def joined(self, *, seconds: float) -> None:
+        self._encodes.observe(seconds)
+
+    def encode_failed(self, error: Exception) -> None:
+        _log.error("encode failed", exc_info=error)
 
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self._steps.observe(seconds)

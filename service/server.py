@@ -14,26 +14,22 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from service.engine.engine import Engine
-from service.engine.runner import Runner
-from service.engine.scheduler import Limits
+from service.calls import Calls
 from service.interceptors import StatusInterceptor
+from service.loading import load_model
 from service.metrics import Metrics
-from service.model.certificate import read_certificate, replay
 from service.model.errors import BundleError, ModelError
-from service.model.onnx_model import OnnxModel
-from service.model.slots import Slots
-from service.model.store import StoredVersion, list_versions
-from service.model.vocabulary import Vocabulary
+from service.model.store import list_versions
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
-from service.registry import LoadedModel, Registry
+from service.registry import Registry
 from service.servicer import TranslationServicer
-from service.settings import Settings, parse_providers
-from service.translator import Translator
+from service.settings import Settings
 from service.web import WatchServer
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
+LAST_MESSAGES_S = 1.0
+"""Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
 CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 64 * 2**20),
@@ -42,8 +38,6 @@ CHANNEL_OPTIONS = (
 )
 
 _log = structlog.get_logger()
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Server:
@@ -54,114 +48,77 @@ class Server:
         self._metrics = Metrics()
         self._registry = Registry()
         self._health = health.aio.HealthServicer()
+        self._calls = Calls()
         self._ready = False
+        self._web: WatchServer | None = None
         self.failed = asyncio.Event()
-        self._grpc = grpc.aio.server(interceptors=(StatusInterceptor(self._metrics),), options=CHANNEL_OPTIONS)
+        self.port = 0
+        interceptor = StatusInterceptor(self._metrics, self._calls)
+        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self.port = 0
-        self._web: WatchServer | None = None
-
-    @property
-    def metrics_port(self) -> int:
-        """TCP port of /metrics, /live and /ready, once started."""
-        assert self._web is not None
-        return self._web.port
 
     async def start(self) -> None:
         """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""
         settings = self._settings
         for port in (settings.port, settings.metrics_port):
             _require_free_port(settings.host, port)
+        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
+        self._web.start()
         versions = list_versions(settings.model_store)
         if not versions:
             raise BundleError(f"the model store {settings.model_store} has no model")
         for version in versions:
-            model = await asyncio.to_thread(self._load, version)
+            on_failure = partial(self._engine_failed, version.name)
+            model = await asyncio.to_thread(load_model, version, settings, self._metrics, on_failure=on_failure)
             model.engine.start()
             self._registry.add(model)
-        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
+        address = format_address(settings.host, settings.port)
         try:
-            self.port = self._grpc.add_insecure_port(f"{settings.host}:{settings.port}")
+            self.port = self._grpc.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {settings.host}:{settings.port}") from error
+            raise OSError(f"cannot listen on {address}") from error
         await self._grpc.start()
-        self._web.start()
         for name in ("", SERVICE_NAME, *{model.manifest.name for model in self._registry.all()}):
-            await self._health.set(name, _SERVING)
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._ready = True
 
     async def stop(self) -> None:
-        """Refuse new requests, give running ones the grace time, then end."""
+        """Tell health, refuse new requests, give running ones the grace time, then end whatever was started."""
         self._ready = False
-        await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(self._settings.grace_s)
+        if self.port:
+            await self._health.enter_graceful_shutdown()
+            if num_left := await self._calls.stop(timeout_s=self._settings.grace_s):
+                _log.warning("translations were cut off", num_requests=num_left)
+            await self._grpc.stop(LAST_MESSAGES_S)
         for model in self._registry.all():
-            await model.engine.stop()
+            if not await model.engine.stop():
+                _log.error("a decoder step does not end", model=model.manifest.name)
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
 
-    def _load(self, version: StoredVersion) -> LoadedModel:
-        settings = self._settings
-        onnx_model = OnnxModel(
-            version.folder,
-            providers=parse_providers(settings.execution_providers),
-            num_threads=settings.num_threads,
-        )
-        manifest = onnx_model.manifest
-        if (manifest.name, manifest.version) != (version.name, version.version):
-            raise BundleError(f"{version.folder} holds {manifest.name} version {manifest.version}")
-        certificate = read_certificate(version.folder / manifest.certificate)
-        if settings.verify_certificates:
-            replay(onnx_model, certificate)
-        engine = Engine(
-            Runner(Slots(onnx_model, settings.max_slots), end_id=manifest.vocabulary.end_id),
-            Limits(
-                max_slots=settings.max_slots,
-                max_queue_length=settings.max_queue_length,
-                max_encode_tokens=settings.max_encode_tokens,
-                length_multiple=manifest.length_multiple,
-            ),
-            self._metrics.model(manifest.name, manifest.version),
-            on_failure=partial(self._engine_failed, manifest.name),
-        )
-        files = manifest.vocabulary
-        translator = Translator(
-            manifest,
-            Vocabulary(version.folder / files.source, files.source_size),
-            Vocabulary(version.folder / files.target, files.target_size),
-            engine,
-            max_text_length=settings.max_text_length,
-        )
-        _log.info("model loaded", model=manifest.name, version=manifest.version, precision=manifest.precision)
-        return LoadedModel(
-            manifest,
-            (version.folder / manifest.certificate).read_text(encoding="utf-8"),
-            onnx_model.execution_provider,
-            engine,
-            translator,
-        )
-
     def _engine_failed(self, name: str, error: BaseException) -> None:
-        _log.error("engine failed", model=name, error=repr(error))
+        _log.error("engine failed", model=name, exc_info=error)
         self._ready = False
-        self._stopping_health = [
-            asyncio.ensure_future(self._health.set(service, _NOT_SERVING)) for service in ("", SERVICE_NAME, name)
-        ]
         self.failed.set()
+
+
+def format_address(host: str, port: int) -> str:
+    """HOST:PORT, or [HOST]:PORT for IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _require_free_port(host: str, port: int) -> None:
     """Raises OSError before any model is loaded, and with one clear line where gRPC would write its own."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {format_address(host, port)}: {error.strerror}") from error
 
 
 def run(settings: Settings) -> int:
@@ -176,17 +133,20 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(server.start())
+    ending = [asyncio.create_task(stop.wait()), asyncio.create_task(server.failed.wait())]
     try:
-        await server.start()
+        await asyncio.wait({starting, *ending}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            sys.stdout.write(f"stepstream: serving on {format_address(settings.host, server.port)}\n")
+            sys.stdout.flush()
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
     except OSError as error:
         raise ModelError(str(error)) from error
-    sys.stdout.write(f"stepstream: serving on {settings.host}:{server.port}\n")
-    sys.stdout.flush()
-    await asyncio.wait(
-        [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(server.failed.wait())],
-        return_when=asyncio.FIRST_COMPLETED,
-    )
-    await server.stop()
+    finally:
+        starting.cancel()
+        await server.stop()
     return 1 if server.failed.is_set() else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         source = None
         if request.include_attention:
             source = pb.Source(pieces=model.translator.source_pieces(source_ids))
-        async with aclosing(steps):  # type: ignore[type-var]
+        async with aclosing(steps):
             async for step in steps:
                 yield pb.StreamTranslateResponse(
                     step=_step(step), source=source, completion=_completion(step.completion, model.manifest.version)
@@ -85,7 +86,11 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
 
 def _options(options: pb.DecodingOptions, context: Context) -> Options:
-    return Options(max_length=options.max_length, timeout_s=context.time_remaining())
+    remaining_s = context.time_remaining()
+    return Options(
+        max_length=options.max_length or None,
+        deadline=None if remaining_s is None else time.monotonic() + remaining_s,
+    )
 
 
 def _step(step: StreamedStep) -> pb.Step | None:

@@ -6,6 +6,7 @@ Flags win over the environment, the environment over the file. This module does 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -57,8 +58,10 @@ class Settings(BaseSettings):
         return values
 
     @model_validator(mode="after")
-    def _check_providers(self) -> Self:
+    def _check(self) -> Self:
         parse_providers(self.execution_providers)
+        if self.port and self.port == self.metrics_port:
+            raise ValueError(f"port and metrics_port are both {self.port}")
         return self
 
     @classmethod
@@ -73,7 +76,10 @@ class Settings(BaseSettings):
         path = os.environ.get(FILE_VARIABLE)
         if path and not Path(path).is_file():
             raise FileNotFoundError(f"{FILE_VARIABLE}: {path} does not exist")
-        file = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
+        try:
+            file = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{FILE_VARIABLE}: {path}: {error}") from error
         return (init_settings, env_settings, *file)
 
 

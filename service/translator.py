@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -17,10 +17,11 @@ from service.model.vocabulary import TextStream, Vocabulary
 
 @dataclass(frozen=True)
 class Options:
-    """How to translate: max_length in target tokens, 0 for the model's most; timeout_s in seconds or None."""
+    """How to translate: max_length in target tokens, None for the model's most; deadline on the clock of
+    `time.monotonic`, in seconds, or None."""
 
-    max_length: int = 0
-    timeout_s: float | None = None
+    max_length: int | None = None
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Translator:
 
     async def stream(
         self, source_ids: tuple[int, ...], options: Options, *, include_attention: bool = False
-    ) -> AsyncIterator[StreamedStep]:
+    ) -> AsyncGenerator[StreamedStep, None]:
         """One StreamedStep a decoder step, as it is made; raises the engine's errors and InvalidRequestError."""
         arrived_at = time.monotonic()
         max_length = self._max_length(options)
@@ -89,9 +90,9 @@ class Translator:
         log_probability = 0.0
         first_token_s = 0.0
         results = self._engine.translate(
-            source_ids, max_length=max_length, timeout_s=options.timeout_s, include_attention=include_attention
+            source_ids, max_length=max_length, deadline=options.deadline, include_attention=include_attention
         )
-        async with aclosing(results):  # type: ignore[type-var]
+        async with aclosing(results):
             async for result in results:
                 log_probability += result.log_probability
                 first_token_s = first_token_s or result.made_at - arrived_at
@@ -115,11 +116,11 @@ class Translator:
 
     async def translate(self, texts: Sequence[str], options: Options, *, max_running: int) -> list[Completion]:
         """All texts, at most max_running at the same time, in their order; one that fails fails all."""
-        all_source_ids = [self.source_ids(text) for text in texts]
+        all_source_ids = await asyncio.to_thread(lambda: [self.source_ids(text) for text in texts])
         running = asyncio.Semaphore(max_running)
 
         async def one(source_ids: tuple[int, ...]) -> Completion:
-            async with running, aclosing(self.stream(source_ids, options)) as steps:  # type: ignore[type-var]
+            async with running, aclosing(self.stream(source_ids, options)) as steps:
                 async for step in steps:
                     if step.completion is not None:
                         return step.completion
@@ -134,6 +135,10 @@ class Translator:
 
     def _max_length(self, options: Options) -> int:
         most = self._manifest.max_target_length
-        if not 0 <= options.max_length <= most:
-            raise InvalidRequestError(f"max_length is {options.max_length}; it must be 0 or from 1 to {most}")
-        return options.max_length or most
+        if options.max_length is None:
+            return most
+        if not 1 <= options.max_length <= most:
+            raise InvalidRequestError(
+                f"max_length is {options.max_length}; it must be from 1 to {most}, or 0 for {most}"
+            )
+        return options.max_length

@@ -10,25 +10,36 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.engine.request import Request, StepResult
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits, Scheduler
-from service.errors import DeadlineExceededError, EngineFailedError, QueueFullError, ServiceError, StoppingError
+from service.errors import (
+    DeadlineExceededError,
+    EncodeFailedError,
+    EngineFailedError,
+    QueueFullError,
+    ServiceError,
+    StoppingError,
+)
 
 Event = StepResult | ServiceError
 Mailbox = asyncio.Queue[Event]
 
 
 class Observer(Protocol):
-    """Told about each step, on the engine's thread."""
+    """Told about each encode and each step, on the engine's thread; times in seconds."""
+
+    def joined(self, *, seconds: float) -> None: ...
 
     def step_made(self, *, num_rows: int, seconds: float) -> None: ...
 
     def load_changed(self, *, num_running: int, queue_length: int) -> None: ...
+
+    def encode_failed(self, error: Exception) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -46,9 +57,15 @@ class Engine:
     """Translates the requests of one model. `start` and `stop` belong to the event loop that translates."""
 
     def __init__(
-        self, runner: Runner, limits: Limits, observer: Observer, *, on_failure: Callable[[BaseException], None]
+        self,
+        name: str,
+        runner: Runner,
+        limits: Limits,
+        observer: Observer,
+        *,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
-        """on_failure is called on the event loop if the engine's thread ends because of a fault."""
+        """name is the thread's; on_failure is called on the event loop if a fault ends the thread."""
         self._runner = runner
         self._scheduler = Scheduler(limits)
         self._observer = observer
@@ -60,33 +77,37 @@ class Engine:
         self._failure: BaseException | None = None
         self._mailboxes: dict[int, Mailbox] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; translations are delivered to the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    async def stop(self) -> None:
-        """End the thread after its current step; translations that still run get StoppingError."""
+    async def stop(self, *, timeout_s: float = 5.0) -> bool:
+        """End the thread after its current step; translations that still run get StoppingError.
+
+        False where the step has not ended in time: the thread is then left behind.
+        """
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, timeout_s)
+        return not self._thread.is_alive()
 
     async def translate(
         self,
         source_ids: tuple[int, ...],
         *,
         max_length: int,
-        timeout_s: float | None = None,
+        deadline: float | None = None,
         include_attention: bool = False,
-    ) -> AsyncIterator[StepResult]:
+    ) -> AsyncGenerator[StepResult, None]:
         """Each step of one translation as it is made; closing the iterator frees the row before the next step.
 
-        Raises QueueFullError, DeadlineExceededError, StoppingError or EngineFailedError.
+        deadline is on the clock of `time.monotonic`. Raises QueueFullError, DeadlineExceededError, EncodeFailedError,
+        StoppingError or EngineFailedError.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         request = Request(next(self._ids), source_ids, max_length, deadline, include_attention)
         mailbox: Mailbox = asyncio.Queue()
         self._command(_Submit(request, mailbox))
@@ -119,9 +140,9 @@ class Engine:
         try:
             while not self._stopping:
                 self._wait()
-                events = self._obey()
-                events += self._advance()
-                self._deliver(events)
+                self._obey()
+                self._expire_and_join()
+                self._step()
             self._end_all(StoppingError("the server is stopping"))
         except Exception as error:
             with self._wake:
@@ -135,41 +156,51 @@ class Engine:
             while not (self._commands or self._stopping or self._scheduler.has_work):
                 self._wake.wait()
 
-    def _obey(self) -> list[tuple[Mailbox, Event]]:
+    def _obey(self) -> None:
+        """Take the commands. Every mailbox is known before anything is done for its request, and forgotten only with
+        its last event, so that whatever fails no request waits for ever."""
         with self._wake:
             commands, self._commands = self._commands, []
-        refused: list[tuple[Mailbox, Event]] = []
         cancelled = []
+        for command in commands:
+            if isinstance(command, _Submit):
+                self._mailboxes[command.request.request_id] = command.mailbox
         for command in commands:
             if isinstance(command, _Cancel):
                 cancelled.append(command.request_id)
                 self._scheduler.cancel(command.request_id)
                 self._mailboxes.pop(command.request_id, None)
-            elif self._scheduler.submit(command.request):
-                self._mailboxes[command.request.request_id] = command.mailbox
-            else:
-                refused.append((command.mailbox, QueueFullError("too many requests are waiting; try again later")))
+            elif not self._scheduler.submit(command.request):
+                self._refuse(command.request.request_id, QueueFullError("too many requests wait; try again later"))
         self._runner.leave(cancelled)
-        return refused
 
-    def _advance(self) -> list[tuple[Mailbox, Event]]:
+    def _expire_and_join(self) -> None:
         schedule = self._scheduler.schedule(time.monotonic())
         self._runner.leave(schedule.expired)
-        late = DeadlineExceededError("the deadline passed before the translation ended")
-        events: list[tuple[Mailbox, Event]] = [(self._mailboxes.pop(i), late) for i in schedule.expired]
+        for request_id in schedule.expired:
+            self._refuse(request_id, DeadlineExceededError("the deadline passed before the translation ended"))
         if schedule.joining:
-            self._runner.join(schedule.joining)
+            started = time.monotonic()
+            for request_id, error in self._runner.join(schedule.joining):
+                self._scheduler.cancel(request_id)
+                self._observer.encode_failed(error)
+                self._refuse(request_id, EncodeFailedError("the source could not be encoded"))
+            self._observer.joined(seconds=time.monotonic() - started)
+
+    def _step(self) -> None:
         if num_rows := self._runner.num_rows:
             started = time.monotonic()
-            for request_id, result in self._runner.step():
-                if result.finish_reason is None:
-                    events.append((self._mailboxes[request_id], result))
-                else:
+            results = self._runner.step()
+            self._deliver([(self._mailboxes[request_id], result) for request_id, result in results])
+            for request_id, result in results:
+                if result.finish_reason is not None:
                     self._scheduler.finish(request_id)
-                    events.append((self._mailboxes.pop(request_id), result))
+                    del self._mailboxes[request_id]
             self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
         self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
-        return events
+
+    def _refuse(self, request_id: int, error: ServiceError) -> None:
+        self._deliver([(self._mailboxes.pop(request_id), error)])
 
     def _end_all(self, error: ServiceError) -> None:
         with self._wake:
@@ -177,6 +208,7 @@ class Engine:
         mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, _Submit))]
         self._mailboxes.clear()
         self._deliver([(mailbox, error) for mailbox in mailboxes])
+        self._observer.load_changed(num_running=0, queue_length=0)
 
     def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from service.engine.decoding import Search, make_search
 from service.engine.request import Request, StepResult
-from service.model.slots import Candidates
+from service.model.slots import Candidates, Encoded
 
 
 class Rows(Protocol):
@@ -21,7 +21,9 @@ class Rows(Protocol):
     @property
     def num_rows(self) -> int: ...
 
-    def join(self, sources: Sequence[Sequence[int]]) -> range: ...
+    def encode(self, sources: Sequence[Sequence[int]]) -> Encoded: ...
+
+    def join(self, encoded: Encoded) -> None: ...
 
     def leave(self, row: int) -> int: ...
 
@@ -50,11 +52,19 @@ class Runner:
     def num_rows(self) -> int:
         return len(self._running)
 
-    def join(self, requests: Sequence[Request]) -> None:
-        """Encode requests together and give each a row."""
+    def join(self, requests: Sequence[Request]) -> list[tuple[int, Exception]]:
+        """Encode requests together and give each a row. If that fails they are encoded one by one, so that a request
+        that the encoder fails on takes no other with it: (request id, error) for each of these."""
         now = time.monotonic()
-        self._rows.join([request.source_ids for request in requests])
+        try:
+            encoded = self._rows.encode([request.source_ids for request in requests])
+        except Exception as error:
+            if len(requests) == 1:
+                return [(requests[0].request_id, error)]
+            return [failed for request in requests for failed in self.join([request])]
+        self._rows.join(encoded)
         self._running += [_Running(r, make_search(r, end_id=self._end_id), now) for r in requests]
+        return []
 
     def leave(self, request_ids: Iterable[int]) -> None:
         """Free the rows of requests; one without a row is no error."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from service.engine.request import Request
@@ -33,7 +32,7 @@ class Scheduler:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._queue: deque[Request] = deque()
+        self._queue: dict[int, Request] = {}  # in the order of arrival
         self._running: dict[int, Request] = {}
 
     @property
@@ -49,16 +48,17 @@ class Scheduler:
         return bool(self._queue or self._running)
 
     def submit(self, request: Request) -> bool:
-        """Put a request at the end of the queue; False where the queue is full."""
-        if len(self._queue) >= self._limits.max_queue_length:
+        """Put a request at the end of the queue; False where it is full, beyond what free slots will take at once."""
+        num_free = self._limits.max_slots - len(self._running)
+        if len(self._queue) >= self._limits.max_queue_length + num_free:
             return False
-        self._queue.append(request)
+        self._queue[request.request_id] = request
         return True
 
     def cancel(self, request_id: int) -> None:
         """Forget a request, wherever it is; an unknown one is no error."""
         if self._running.pop(request_id, None) is None:
-            self._queue = deque(request for request in self._queue if request.request_id != request_id)
+            self._queue.pop(request_id, None)
 
     def finish(self, request_id: int) -> None:
         """A running request has made its last token."""
@@ -71,16 +71,17 @@ class Scheduler:
         longest = 0
         while self._queue and len(self._running) < self._limits.max_slots:
             multiple = self._limits.length_multiple
-            longest = max(longest, -(-len(self._queue[0].source_ids) // multiple) * multiple)
+            request = next(iter(self._queue.values()))
+            longest = max(longest, -(-len(request.source_ids) // multiple) * multiple)
             if joining and longest * (len(joining) + 1) > self._limits.max_encode_tokens:
                 break
-            request = self._queue.popleft()
+            del self._queue[request.request_id]
             self._running[request.request_id] = request
             joining.append(request)
         return Schedule(tuple(joining), expired)
 
     def _expire(self, now: float) -> tuple[int, ...]:
-        known = (*self._queue, *self._running.values())
+        known = (*self._queue.values(), *self._running.values())
         expired = tuple(r.request_id for r in known if r.deadline is not None and r.deadline <= now)
         for request_id in expired:
             self.cancel(request_id)

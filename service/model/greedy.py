@@ -36,7 +36,7 @@ def translate_greedily(
     while waiting or rows:
         joining = [waiting.pop() for _ in range(min(len(waiting), max_rows - len(rows)))]
         if joining:
-            slots.join([sources[i] for i in joining])
+            slots.join(slots.encode([sources[i] for i in joining]))
             rows += joining
         candidates = slots.step()
         slots.choose(candidates.ids[:, 0].tolist())

@@ -24,6 +24,15 @@ class Candidates:
     attention: Floats
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Sources that the encoder has read: lengths (rows,), the padded width of their source axes, and their states."""
+
+    lengths: Ids
+    width: int
+    states: dict[str, Floats]
+
+
 class Slots:
     """Owns the states of up to `max_rows` sequences of one model."""
 
@@ -45,18 +54,21 @@ class Slots:
         self._attention: Floats = np.zeros((max_rows, self._width), np.float32)
         self._bound: BoundStep | None = None
 
-    def join(self, sources: Sequence[Sequence[int]]) -> range:
-        """Encode sources together, each ending in the end of the sentence, and give each a row: the new rows."""
-        assert 0 < len(sources) <= self.max_rows - self.num_rows
+    def encode(self, sources: Sequence[Sequence[int]]) -> Encoded:
+        """Encode sources together, each ending in the end of the sentence. No row changes."""
         lengths = np.array([len(source) for source in sources], np.int64)
         width = self._manifest.padded(int(lengths.max()))
         source_ids = np.zeros((len(sources), width), np.int64)
         for row, source in enumerate(sources):
             source_ids[row, : len(source)] = source
-        encoded = self._model.encode(source_ids, lengths)
-        rows = range(self.num_rows, self.num_rows + len(sources))
+        return Encoded(lengths, width, self._model.encode(source_ids, lengths))
+
+    def join(self, encoded: Encoded) -> None:
+        """Give each encoded source a row, after the rows in use."""
+        window = slice(self.num_rows, self.num_rows + len(encoded.lengths))
+        assert window.stop <= self.max_rows
+        width = encoded.width
         self._resize(max(width, self._needed_width()))
-        window = slice(rows.start, rows.stop)
         for state in self._manifest.states:
             if state.kind == "growing":
                 continue
@@ -65,13 +77,12 @@ class Slots:
                 axis = state.axes.index("source_length")
                 target[_along(axis, slice(width, None))] = 0.0
                 target = target[_along(axis, slice(width))]
-            target[...] = encoded[state.name]
+            target[...] = encoded.states[state.name]
         self._token_ids[window] = self._manifest.vocabulary.begin_id
         self._positions[window] = 0
-        self._source_lengths[window] = lengths
-        self.num_rows = rows.stop
+        self._source_lengths[window] = encoded.lengths
+        self.num_rows = window.stop
         self._bound = None
-        return rows
 
     def leave(self, row: int) -> int:
         """Free a row. The last row moves into its place; returns the moved row's old index (`row` itself if none)."""
@@ -133,8 +144,11 @@ class Slots:
         return self._manifest.padded(longest)
 
     def _resize(self, width: int) -> None:
-        """Give the source axes another length; what lies beyond a row's length is zero or never read."""
-        if width == self._width:
+        """Give the source axes room for `width`; what lies beyond a row's length is zero or never read.
+
+        They shrink to half or less only, so that one long source among short ones does not move all states twice.
+        """
+        if width == self._width or self._width // 2 < width < self._width:
             return
         kept = min(width, self._width)
         for state in self._manifest.states_of("constant"):

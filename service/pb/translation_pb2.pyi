@@ -83,7 +83,7 @@ class TranslateRequest(_message.Message):
     """Version of the model. 0: the newest one loaded."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """One sentence each, 1 to 1,024 texts. A text of white space only translates to the empty text."""
+        """One sentence each, from 1 to as many as the server allows, 1,024 by default. A text of white space only translates to the empty text."""
 
     @_builtins.property
     def options(self) -> Global___DecodingOptions:
@@ -369,7 +369,7 @@ Global___Completion: _TypeAlias = Completion  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
-    """Durations on the server, in milliseconds, from the arrival of the request."""
+    """Durations on the server, in milliseconds, from when the text had become tokens."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -32,9 +32,10 @@ class TranslationServiceStub:
     Errors, by status:
       INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
       NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full; try again later
+      RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
-      UNAVAILABLE        the server is stopping, or the model's engine has failed
+      UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+      INTERNAL           a fault of the server, of this request alone
     """
 
     @_typing.overload
@@ -57,9 +58,10 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     Errors, by status:
       INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
       NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full; try again later
+      RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
-      UNAVAILABLE        the server is stopping, or the model's engine has failed
+      UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+      INTERNAL           a fault of the server, of this request alone
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -78,9 +80,10 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
     Errors, by status:
       INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
       NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full; try again later
+      RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
-      UNAVAILABLE        the server is stopping, or the model's engine has failed
+      UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+      INTERNAL           a fault of the server, of this request alone
     """
 
     @_abc_1.abstractmethod

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -105,9 +106,10 @@ def test_a_stopping_server_finishes_what_runs_and_exits_with_0(shipped_store: Pa
 
 
 def test_readiness_liveness_and_metrics_are_told_over_http(shipped_store: Path) -> None:
-    environment_port = "18002"
-    process, address = start("--model-store", str(shipped_store), "--metrics-port", environment_port)
-    base = f"http://127.0.0.1:{environment_port}"
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    process, address = start("--model-store", str(shipped_store), "--metrics-port", str(port))
+    base = f"http://127.0.0.1:{port}"
     try:
         with Client(address) as client:
             client.translate(["Two dogs play."], model="en-de-general")

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from service.calls import Calls
 from service.engine.engine import Engine
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
 from service.interceptors import StatusInterceptor
 from service.metrics import Metrics
 from service.model.manifest import Manifest
-from service.model.slots import Candidates
+from service.model.slots import Candidates, Encoded
 from service.model.vocabulary import Vocabulary
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub, add_TranslationServiceServicer_to_server
@@ -40,10 +41,14 @@ class SlowRows:
     def num_rows(self) -> int:
         return len(self.sources)
 
-    def join(self, sources: Sequence[Sequence[int]]) -> range:
-        first = len(self.sources)
-        self.sources += [list(source) for source in sources]
-        return range(first, len(self.sources))
+    def encode(self, sources: Sequence[Sequence[int]]) -> Encoded:
+        width = max(map(len, sources))
+        ids = np.array([[*source, *[0] * (width - len(source))] for source in sources], np.float32)
+        return Encoded(np.array([len(source) for source in sources]), width, {"source": ids})
+
+    def join(self, encoded: Encoded) -> None:
+        for length, ids in zip(encoded.lengths, encoded.states["source"], strict=True):
+            self.sources.append(ids[:length].astype(int).tolist())
 
     def leave(self, row: int) -> int:
         last = len(self.sources) - 1
@@ -116,12 +121,12 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     )
     metrics = Metrics()
     limits = Limits(max_slots=8, max_queue_length=8, max_encode_tokens=512, length_multiple=16)
-    engine = Engine(Runner(rows, end_id=3), limits, metrics.model("slow", 1), on_failure=lambda _: None)
+    engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.model("slow", 1), on_failure=lambda _: None)
     engine.start()
     registry = Registry()
     translator = Translator(manifest, vocabulary, vocabulary, engine, max_text_length=100)
     registry.add(LoadedModel(manifest, "{}", "none", engine, translator))
-    server = grpc.aio.server(interceptors=(StatusInterceptor(metrics),))
+    server = grpc.aio.server(interceptors=(StatusInterceptor(metrics, Calls()),))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -11,9 +11,10 @@ import pytest
 from service.engine.engine import Engine
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
-from service.model.slots import Candidates
+from service.model.slots import Candidates, Encoded
 
 END_ID = 3
+UNENCODABLE_ID = 666
 
 
 class FakeRows:
@@ -30,11 +31,16 @@ class FakeRows:
     def num_rows(self) -> int:
         return len(self.sources)
 
-    def join(self, sources: Sequence[Sequence[int]]) -> range:
-        first = len(self.sources)
-        self.sources += [list(source) for source in sources]
-        self.ages += [0] * len(sources)
-        return range(first, len(self.sources))
+    def encode(self, sources: Sequence[Sequence[int]]) -> Encoded:
+        if any(UNENCODABLE_ID in source for source in sources):
+            raise ValueError("the encoder failed")
+        lengths = np.array([len(source) for source in sources])
+        return Encoded(lengths, 16, {"source": np.array([[*s, *[0] * 99][:99] for s in sources], np.float32)})
+
+    def join(self, encoded: Encoded) -> None:
+        for length, source in zip(encoded.lengths, encoded.states["source"], strict=True):
+            self.sources.append(source[:length].astype(int).tolist())
+            self.ages.append(0)
 
     def leave(self, row: int) -> int:
         last = len(self.sources) - 1
@@ -66,6 +72,13 @@ class RecordingObserver:
         self.num_running = 0
         self.queue_length = 0
         self.steps: list[int] = []
+        self.encode_errors: list[Exception] = []
+
+    def joined(self, *, seconds: float) -> None:
+        pass
+
+    def encode_failed(self, error: Exception) -> None:
+        self.encode_errors.append(error)
 
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self.steps.append(num_rows)
@@ -89,7 +102,7 @@ def make_engine(rows: FakeRows, observer: RecordingObserver) -> Callable[..., En
     def make(**limits: int) -> Engine:
         values = {"max_slots": 4, "max_queue_length": 100, "max_encode_tokens": 256, "length_multiple": 16} | limits
         failures: list[BaseException] = []
-        engine = Engine(Runner(rows, end_id=END_ID), Limits(**values), observer, on_failure=failures.append)
+        engine = Engine("test", Runner(rows, end_id=END_ID), Limits(**values), observer, on_failure=failures.append)
         engine.failures = failures  # type: ignore[attr-defined]
         return engine
 

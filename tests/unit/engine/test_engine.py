@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -9,7 +10,16 @@ import pytest
 
 from service.engine.engine import Engine
 from service.engine.request import FinishReason, StepResult
-from service.errors import DeadlineExceededError, EngineFailedError, QueueFullError, StoppingError
+from service.errors import (
+    DeadlineExceededError,
+    EncodeFailedError,
+    EngineFailedError,
+    QueueFullError,
+    ServiceError,
+    StoppingError,
+)
+
+UNENCODABLE_ID = 666
 
 MakeEngine = Callable[..., Engine]
 
@@ -44,7 +54,7 @@ async def test_requests_of_different_lengths_share_steps_and_keep_apart(engine: 
 async def test_a_request_joins_while_another_runs(engine: Engine, rows: Any) -> None:
     rows.step_s = 0.01
     first = engine.translate((*range(10, 40), 3), max_length=50)
-    async with aclosing(first):  # type: ignore[type-var]
+    async with aclosing(first):
         assert (await anext(first)).index == 0
         assert len(await collect(engine, (7, 3))) == 2
         assert (await anext(first)).index < 20
@@ -54,7 +64,7 @@ async def test_closing_a_stream_frees_its_row_before_the_next_step(engine: Engin
     rows.step_s = 0.01
     stream = engine.translate((*range(10, 40), 3), max_length=50)
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     made = len(rows.rows_by_step)
     await asyncio.sleep(0.1)
     assert len(rows.rows_by_step) <= made + 2
@@ -89,7 +99,7 @@ async def test_a_passed_deadline_ends_the_request_and_not_its_neighbour(engine: 
     rows.step_s = 0.02
     neighbour = asyncio.create_task(collect(engine, (*range(10, 30), 3)))
     with pytest.raises(DeadlineExceededError):
-        await collect(engine, (*range(10, 40), 3), timeout_s=0.1)
+        await collect(engine, (*range(10, 40), 3), deadline=time.monotonic() + 0.1)
     assert [r.token_id for r in await neighbour] == [*range(10, 30), 3]
 
 
@@ -126,3 +136,48 @@ async def test_an_idle_engine_reports_that_nothing_runs(engine: Engine, observer
             break
         await asyncio.sleep(0.01)
     assert (observer.num_running, observer.queue_length) == (0, 0)
+
+
+async def test_a_source_that_the_encoder_fails_on_takes_no_neighbour_with_it(engine: Engine, observer: Any) -> None:
+    sources = [(7, 8, 3), (UNENCODABLE_ID, 3), (9, 10, 3)]
+    results = await asyncio.gather(*(collect(engine, source) for source in sources), return_exceptions=True)
+    assert isinstance(results[1], EncodeFailedError)
+    assert [[r.token_id for r in results[i]] for i in (0, 2)] == [[7, 8, 3], [9, 10, 3]]  # type: ignore[union-attr]
+    assert [str(error) for error in observer.encode_errors] == ["the encoder failed"]
+    assert len(await collect(engine, (7, 3))) == 2
+
+
+async def test_no_request_waits_for_ever_when_the_engine_fails(make_engine: MakeEngine, rows: Any) -> None:
+    rows.step_s = 0.02
+    engine = make_engine(max_slots=1, max_queue_length=2)
+    engine.start()
+    running = asyncio.create_task(collect(engine, (*range(10, 40), 3)))
+    await asyncio.sleep(0.05)
+    rows.fail = True
+    others = [collect(engine, (7, 3), deadline=time.monotonic() + 0.001 * i) for i in range(6)]
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(running, *others, return_exceptions=True)
+    assert all(isinstance(result, ServiceError) for result in results)
+    await engine.stop()
+
+
+async def test_free_slots_are_filled_before_the_queue_counts(make_engine: MakeEngine) -> None:
+    engine = make_engine(max_slots=16, max_queue_length=1)
+    engine.start()
+    results = await asyncio.gather(*(collect(engine, (7, 3)) for _ in range(16)))
+    assert all(len(result) == 2 for result in results)
+    await engine.stop()
+
+
+async def test_a_step_that_does_not_end_does_not_keep_the_server_from_stopping(
+    make_engine: MakeEngine, rows: Any
+) -> None:
+    rows.step_s = 1.0
+    engine = make_engine()
+    engine.start()
+    running = asyncio.create_task(collect(engine, (7, 8, 3)))
+    await asyncio.sleep(0.05)
+    assert not await engine.stop(timeout_s=0.1)
+    with pytest.raises(StoppingError):
+        await running
+    assert await engine.stop()

@@ -32,9 +32,11 @@ def test_requests_join_in_the_order_of_their_arrival() -> None:
 
 
 def test_a_full_queue_refuses_and_loses_nothing() -> None:
-    scheduler = Scheduler(limits(max_queue_length=2))
-    assert [scheduler.submit(request(i)) for i in range(3)] == [True, True, False]
-    assert ids(scheduler.schedule(0.0).joining) == [0, 1]
+    scheduler = Scheduler(limits(max_slots=1, max_queue_length=2))
+    assert [scheduler.submit(request(i)) for i in range(4)] == [True, True, True, False]
+    assert ids(scheduler.schedule(0.0).joining) == [0]
+    assert scheduler.queue_length == 2
+    assert not scheduler.submit(request(9))
 
 
 def test_a_cancelled_request_neither_runs_nor_waits() -> None:

@@ -1,0 +1,70 @@
+"""From a stored version to a model that is ready to translate, proved on the way. It does not know gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from service.engine.engine import Engine
+from service.engine.runner import Runner
+from service.engine.scheduler import Limits
+from service.metrics import Metrics
+from service.model.certificate import read_certificate, replay
+from service.model.errors import BundleError
+from service.model.onnx_model import OnnxModel
+from service.model.slots import Slots
+from service.model.store import StoredVersion
+from service.model.vocabulary import Vocabulary
+from service.registry import LoadedModel
+from service.settings import Settings, parse_providers
+from service.translator import Translator
+
+OnFailure = Callable[[BaseException], None]
+
+_log = structlog.get_logger()
+
+
+def load_model(version: StoredVersion, settings: Settings, metrics: Metrics, *, on_failure: OnFailure) -> LoadedModel:
+    """Check the files, load the graphs, replay the certificate; raises ModelError."""
+    providers = parse_providers(settings.execution_providers)
+    onnx_model = OnnxModel(version.folder, providers=providers, num_threads=settings.num_threads)
+    manifest = onnx_model.manifest
+    if (manifest.name, manifest.version) != (version.name, version.version):
+        raise BundleError(f"{version.folder} holds {manifest.name} version {manifest.version}")
+    certificate_path = version.folder / manifest.certificate
+    certificate = read_certificate(certificate_path)
+    if settings.verify_certificates:
+        replay(onnx_model, certificate)
+    certificate_json = certificate_path.read_text(encoding="utf-8")
+    model = assemble(onnx_model, certificate_json, settings, metrics, on_failure=on_failure)
+    _log.info("model loaded", model=manifest.name, version=manifest.version, precision=manifest.precision)
+    return model
+
+
+def assemble(
+    onnx_model: OnnxModel, certificate_json: str, settings: Settings, metrics: Metrics, *, on_failure: OnFailure
+) -> LoadedModel:
+    """Put rows, engine and translator around the graphs; the engine is not started."""
+    manifest = onnx_model.manifest
+    engine = Engine(
+        f"{manifest.name}-{manifest.version}",
+        Runner(Slots(onnx_model, settings.max_slots), end_id=manifest.vocabulary.end_id),
+        Limits(
+            max_slots=settings.max_slots,
+            max_queue_length=settings.max_queue_length,
+            max_encode_tokens=settings.max_encode_tokens,
+            length_multiple=manifest.length_multiple,
+        ),
+        metrics.model(manifest.name, manifest.version),
+        on_failure=on_failure,
+    )
+    files = manifest.vocabulary
+    translator = Translator(
+        manifest,
+        Vocabulary(onnx_model.folder / files.source, files.source_size),
+        Vocabulary(onnx_model.folder / files.target, files.target_size),
+        engine,
+        max_text_length=settings.max_text_length,
+    )
+    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, engine, translator)
