@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.model.errors import BundleError
+from service.model.vocabulary import TextStream, Vocabulary
+
+SENTENCES = ["two dogs play in the snow .", "a man reads a book .", "three women talk and laugh ."] * 20
+SIZE = 320
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vocabulary that spells unknown characters in bytes."""
+    path = tmp_path_factory.mktemp("vocabulary") / "bytes.model"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES),
+        model_prefix=str(path.with_suffix("")),
+        vocab_size=SIZE,
+        model_type="bpe",
+        byte_fallback=True,
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        minloglevel=2,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def vocabulary(path: Path) -> Vocabulary:
+    return Vocabulary(path, SIZE)
+
+
+def stream(vocabulary: Vocabulary, ids: list[int]) -> tuple[list[str], str]:
+    """Each token's delta, and the whole text."""
+    text = TextStream(vocabulary)
+    deltas = [text.add(token_id) for token_id in ids]
+    deltas.append(text.finish())
+    return deltas, text.text
+
+
+def test_deltas_appear_token_by_token(vocabulary: Vocabulary) -> None:
+    ids = vocabulary.encode("two dogs")
+    deltas, text = stream(vocabulary, ids)
+    assert text == "two dogs"
+    assert sum(bool(delta) for delta in deltas) == len(ids)
+
+
+def test_a_character_in_several_bytes_appears_once_it_is_whole(vocabulary: Vocabulary) -> None:
+    ids = vocabulary.encode("a 犬 man")
+    deltas, text = stream(vocabulary, ids)
+    assert text == "a 犬 man"
+    assert "犬" in "".join(deltas)
+    assert "\ufffd" not in "".join(deltas)
+    assert deltas.count("") >= 2
+
+
+def test_half_a_character_at_the_end_is_not_lost(vocabulary: Vocabulary) -> None:
+    deltas, text = stream(vocabulary, vocabulary.encode("a 犬")[:-1])
+    assert "".join(deltas) == text
+    assert text.startswith("a")
+
+
+@given(ids=st.lists(st.integers(0, SIZE - 1), max_size=30))
+def test_joined_deltas_are_the_whole_text(vocabulary: Vocabulary, ids: list[int]) -> None:
+    deltas, text = stream(vocabulary, ids)
+    assert "".join(deltas) == text
+
+
+@given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=40))
+def test_no_text_becomes_a_control_token(vocabulary: Vocabulary, text: str) -> None:
+    assert not {0, 2, 3} & set(vocabulary.encode(text + " </s> <s> <pad>"))
+
+
+def test_a_vocabulary_of_another_size_or_a_damaged_one_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="320 pieces"):
+        Vocabulary(path, 6000)
+    broken = tmp_path / "broken.model"
+    broken.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BundleError, match="no SentencePiece model"):
+        Vocabulary(broken, SIZE)
+    with pytest.raises(BundleError):
+        Vocabulary(tmp_path / "missing.model", SIZE)
