@@ -1,1 +1,1 @@
-"""Every figure of the documents, printed by `python -m benchmarks`."""
+"""Every figure of speed in the documents, printed by `python -m benchmarks`."""

@@ -9,15 +9,17 @@ import os
 import statistics
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-import onnxruntime
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bundles import BASE_NAME, make_random_base
 from benchmarks.steps import NUM_STEPS, SOURCE_LENGTH, BareLoop
 from benchmarks.streaming import messages_per_second
+from export.certify import processor_name
 from service.client.server_process import running_server
 from service.model.onnx_model import OnnxModel
 
@@ -32,7 +34,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: 5)")
     rounds = parser.parse_args().rounds
     console = Console(width=110)
-    console.print(f"{_processor()}, {os.cpu_count()} cores; onnxruntime {onnxruntime.__version__}; {rounds} rounds")
+    console.print(f"{processor_name()}, {os.cpu_count()} cores; onnxruntime {version('onnxruntime')}; {rounds} rounds")
     with tempfile.TemporaryDirectory() as temporary:
         folders = {name: ROOT / "model_store" / name / "1" for name in SHIPPED}
         folders[f"{BASE_NAME} int8"] = make_random_base(Path(temporary) / BASE_NAME)
@@ -48,7 +50,8 @@ def _print_steps(console: Console, folders: dict[str, Path], rounds: int) -> Non
     for _ in range(rounds):
         for key, loop in loops.items():
             rates[key].append(loop.tokens_per_second())
-    table = Table(title=f"decoder step, tokens/s in a bare loop, source {SOURCE_LENGTH}, {NUM_STEPS} steps")
+    console.print(f"\nDecoder step, tokens/s in a bare loop, source {SOURCE_LENGTH}, {NUM_STEPS} steps:\n")
+    table = Table(box=box.MARKDOWN)
     for column in ("model", *(f"{rows} rows" for rows in ROWS)):
         table.add_column(column, justify="left" if column == "model" else "right")
     for name in models:
@@ -57,7 +60,8 @@ def _print_steps(console: Console, folders: dict[str, Path], rounds: int) -> Non
 
 
 async def _print_server(console: Console, folders: dict[str, Path], rounds: int) -> None:
-    table = Table(title=f"server with {NUM_CLIENTS} clients streaming at once, one message a step")
+    console.print(f"\nServer with {NUM_CLIENTS} clients streaming at once, one message a step:\n")
+    table = Table(box=box.MARKDOWN)
     for column in ("model", "bare loop, tokens/s", "server, messages/s", "server / bare loop"):
         table.add_column(column, justify="left" if column == "model" else "right")
     captions = gzip.decompress((ROOT / "tests/data/multi30k/test_2016_flickr.en.gz").read_bytes()).decode().splitlines()
@@ -77,13 +81,6 @@ async def _print_server(console: Console, folders: dict[str, Path], rounds: int)
         ratio = statistics.median(s / b for s, b in zip(served, bare, strict=True))
         table.add_row(label, f"{rates[0]:,.0f}", f"{rates[1]:,.0f}", f"{ratio:.2f}")
     console.print(table)
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
-    )
 
 
 if __name__ == "__main__":

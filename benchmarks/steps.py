@@ -16,7 +16,7 @@ NUM_STEPS = 24
 
 @dataclass
 class BareLoop:
-    """Steps of `num_rows` sequences with sources of SOURCE_LENGTH tokens, for NUM_STEPS steps from the start."""
+    """Steps of `num_rows` sequences with sources of SOURCE_LENGTH tokens: NUM_STEPS of them, after a first one."""
 
     model: OnnxModel
     num_rows: int

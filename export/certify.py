@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from export.agreement import choose_golden, measure_agreement, measure_quantization, translate_all
+from export.errors import TokensDifferError
 from export.evaluate import TestSet, encode_sources, score
 from export.invariance import check_invariance
 from export.models.contract import TranslationModel
@@ -23,6 +24,12 @@ from service.model.vocabulary import Vocabulary
 
 TOLERANCES = {"fp32": 1e-3, "int8": 5e-2}
 """Of a log-probability on another processor; a rounding that falls the other way moves an int8 one further."""
+
+SMALLEST_AGREEMENT = 0.99
+"""Share of greedy targets that must be the torch model's; the rest may be ties."""
+
+LARGEST_QUANTIZATION_COST = 0.05
+"""Share of tokens that the 8-bit form may choose otherwise, after the same target so far."""
 
 BUILT_IN_SENTENCES = (
     "A man rides a bicycle.",
@@ -63,12 +70,20 @@ def certify(subject: Subject, test_sets: Sequence[TestSet]) -> Certificate:
     invariance = check_invariance(shipped, sources)
     float32_targets = translate_all(float32, sources)
     agreement = measure_agreement(subject.torch_model, sources, float32_targets, end_id=manifest.vocabulary.end_id)
+    if agreement.num_identical < SMALLEST_AGREEMENT * agreement.num_sentences:
+        raise TokensDifferError(
+            f"{agreement.num_identical} of {agreement.num_sentences} greedy targets are those of the model"
+        )
     targets, quantization = float32_targets, None
     if shipped is not float32:
         targets = translate_all(shipped, sources)
         quantization = measure_quantization(
             shipped, sources, targets, float32_targets, _score(float32, test_set, float32_targets)
         )
+        if quantization.num_flipped_tokens > LARGEST_QUANTIZATION_COST * quantization.num_tokens:
+            raise TokensDifferError(
+                f"the 8-bit form flips {quantization.num_flipped_tokens} of {quantization.num_tokens} tokens"
+            )
     return Certificate(
         format=1,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -111,7 +126,7 @@ def _environment(model: OnnxModel) -> Environment:
         onnx=version("onnx"),
         onnxruntime=_onnxruntime_version(),
         execution_provider=model.execution_provider,
-        processor=_processor(),
+        processor=processor_name(),
     )
 
 
@@ -123,7 +138,7 @@ def _onnxruntime_version() -> str:
         return version("onnxruntime-gpu")
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name, where Linux tells it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []

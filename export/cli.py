@@ -11,7 +11,7 @@ from service.model.errors import ModelError
 
 DEFAULT_CORPUS = Path("data/multi30k")
 DEFAULT_MODEL_STORE = Path("model_store")
-DEFAULT_SPLIT = "test_2016_flickr"
+DEFAULT_SPLITS = ("test_2016_flickr",)
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
@@ -56,7 +56,9 @@ def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, cuda, mps (Lightning Fabric)")
     parser.add_argument("--devices", default="auto", help="processes or devices on this node, or auto")
     parser.add_argument("--num-nodes", type=int, default=1, help="nodes, with torchrun")
-    parser.add_argument("--precision", default="32-true", help="32-true, 16-mixed, bf16-mixed (Lightning Fabric)")
+    parser.add_argument(
+        "--precision", choices=("32-true", "bf16-mixed", "bf16-true"), default="32-true", help="(Lightning Fabric)"
+    )
     parser.set_defaults(run=_train)
 
 
@@ -82,7 +84,7 @@ def _add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
     parser.add_argument("--corpus", type=Path, help="folder with the test split; without it there are no scores")
     parser.add_argument(
-        "--split", nargs="+", default=[DEFAULT_SPLIT], help="the first is also measured on (default: %(default)s)"
+        "--split", nargs="+", default=DEFAULT_SPLITS, help="the first is also measured on (default: %(default)s)"
     )
     parser.set_defaults(run=_publish)
 
@@ -108,7 +110,7 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("evaluate", help="score a published version through the runtime that serves")
     parser.add_argument("version", type=Path, metavar="MODEL_STORE/NAME/VERSION")
     parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS, help="folder of SPLIT.LANGUAGE.gz files")
-    parser.add_argument("--split", nargs="+", default=[DEFAULT_SPLIT], help="(default: %(default)s)")
+    parser.add_argument("--split", nargs="+", default=DEFAULT_SPLITS, help="(default: %(default)s)")
     parser.set_defaults(run=_evaluate)
 
 

@@ -28,15 +28,15 @@ class TransformerConfiguration(_Section):
     num_encoder_layers: PositiveInt = 4
     num_decoder_layers: PositiveInt = 4
     dropout: Fraction = 0.2
-    max_positions: PositiveInt = Field(512, description="longest source or target, in tokens")
+    max_positions: int = Field(512, ge=256, description="longest source or target, in tokens")
     alignment_layer: int = Field(
         2, ge=0, description="decoder layer whose cross-attention, averaged over heads, is reported (from 0)"
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.hidden_size % self.num_heads:
-            raise ValueError("hidden_size must be a multiple of num_heads")
+        if self.hidden_size % self.num_heads or self.hidden_size % 2 or self.hidden_size < 4:
+            raise ValueError("hidden_size must be even, at least 4, and a multiple of num_heads")
         if self.alignment_layer >= self.num_decoder_layers:
             raise ValueError("alignment_layer must be below num_decoder_layers")
         return self
@@ -51,7 +51,7 @@ class RecurrentConfiguration(_Section):
     encoder_hidden_size: PositiveInt = Field(256, description="of each encoder direction")
     score: Literal["general"] = "general"
     dropout: Fraction = 0.3
-    max_positions: PositiveInt = Field(512, description="longest source or target, in tokens")
+    max_positions: int = Field(512, ge=256, description="longest source or target, in tokens")
 
 
 ModelConfiguration = Annotated[TransformerConfiguration | RecurrentConfiguration, Field(discriminator="family")]
@@ -93,6 +93,12 @@ class TrainingConfiguration(_Section):
     data: DataConfiguration
     model: ModelConfiguration
     optimization: OptimizationConfiguration = OptimizationConfiguration()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.data.max_length > self.model.max_positions:
+            raise ValueError("data.max_length must not be above model.max_positions")
+        return self
 
 
 def load_configuration(path: Path) -> TrainingConfiguration:

@@ -6,6 +6,8 @@ It knows the corpus' files and where they are published; it does not read senten
 from __future__ import annotations
 
 import gzip
+import zlib
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlsplit
@@ -54,11 +56,11 @@ def _download(url: str) -> bytes:
             packed: bytes = response.read()
     except URLError as error:
         raise CorpusError(f"{url} cannot be fetched: {error.reason}") from error
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise CorpusError(f"{url} cannot be fetched: {error}") from error
     try:
         gzip.decompress(packed).decode("utf-8")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CorpusError(f"{url} is no gzip file of UTF-8 text") from error
     return packed
 

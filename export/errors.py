@@ -3,6 +3,7 @@
 ExportError
     ConfigurationError           a training configuration or the devices asked for are wrong
     CorpusError                  a corpus cannot be read or fetched
+    DivergedError                the processes of a training no longer hold the same weights
     CheckpointError              a folder holds no usable checkpoint
     PublishError                 a version cannot be placed in the model store
         VersionExistsError       it is there already
@@ -11,6 +12,7 @@ ExportError
         AxesDifferError
         ValuesDifferError
         TokensDifferError
+        QuantizationError        a graph has what the exact 8-bit form does not cover
         InvarianceError          a result depends on padding, neighbours or place
 """
 
@@ -25,6 +27,10 @@ class ConfigurationError(ExportError):
 
 class CorpusError(ExportError):
     """A corpus cannot be read or fetched."""
+
+
+class DivergedError(ExportError):
+    """The processes of a training no longer hold the same weights."""
 
 
 class CheckpointError(ExportError):
@@ -57,6 +63,10 @@ class ValuesDifferError(VerificationError):
 
 class TokensDifferError(VerificationError):
     """Another token is best where the model's margin is no tie."""
+
+
+class QuantizationError(VerificationError):
+    """A graph has what the exact 8-bit form does not cover."""
 
 
 class InvarianceError(VerificationError):

@@ -53,14 +53,11 @@ def lowercase_and_tokenize(sentences: Sequence[str], language: str) -> list[str]
 
 def read_test_set(corpus: Path, split: str, source_language: str, target_language: str) -> TestSet:
     """Read a split; tokenized references are made here where the corpus has none. Raises CorpusError."""
-    try:
-        sources = read_lines(corpus, split, source_language)
-        references = read_lines(corpus, split, target_language)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(str(error)) from error
-    try:
+    sources = read_lines(corpus, split, source_language)
+    references = read_lines(corpus, split, target_language)
+    if list((corpus / TOKENIZED_FOLDER).glob(f"{split}.{target_language}*")):
         tokenized = read_lines(corpus / TOKENIZED_FOLDER, split, target_language)
-    except FileNotFoundError:
+    else:
         tokenized = lowercase_and_tokenize(references, target_language)
     if not len(sources) == len(references) == len(tokenized):
         raise CorpusError(

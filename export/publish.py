@@ -1,7 +1,7 @@
 """From a checkpoint to a version in the model store: exported, verified, certified, and there all at once.
 
 Everything is written and proved in a hidden folder beside the version's place, then renamed: a version number
-never names a folder that is not whole. A failure leaves nothing behind.
+never names a folder that is not whole. A failure leaves nothing behind, a kill a hidden folder that nobody reads.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def publish(
         sync_folder(place)
         sync_folder(model_store)
     finally:
-        shutil.rmtree(workshop)
+        shutil.rmtree(workshop, ignore_errors=True)
         with suppress(OSError):
             place.rmdir()  # only where it is empty: a first version that failed
     return place / str(number)

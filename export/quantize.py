@@ -1,8 +1,8 @@
 """The exact 8-bit form of a graph: a row's result never depends on the rows beside it.
 
-Every product with a constant matrix takes int8 weights with one scale for each output column, and activations
-rounded to 8 bits with one scale for each row (not for the whole tensor: that would let a neighbour's outlier
-move a result). The products are sums of integers, so they are exact. Embeddings keep one scale for each token.
+Every product of activations with a constant matrix takes int8 weights with one scale for each output column, and
+activations rounded to 8 bits with one scale for each row (not for the whole tensor: that would let a neighbour's
+outlier move a result). The products are sums of integers, so they are exact. Embeddings keep one scale for each token.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ import onnx
 import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
+from export.errors import QuantizationError
+
 Array = npt.NDArray[np.generic]
 SMALLEST_ROW_MAXIMUM = 1e-8
 """Stands in for the maximum of a row of zeros."""
 
 
-class QuantizationError(ValueError):
-    """A graph has a product that the exact 8-bit form does not cover."""
-
-
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 graph in which every constant matrix is int8; inputs and outputs are the same.
+    """A copy of a float32 graph in which every matrix that activations are multiplied by, or rows are looked up in, is
+    int8; recurrent nodes keep theirs. Inputs and outputs are the same.
 
     Raises QuantizationError."""
     copy = onnx.ModelProto()
@@ -72,10 +71,11 @@ class _Quantizer:
 
     def _product(self, node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> None:
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        orientation = "plain"
         if attributes.pop("transB", 0):
-            weight = weight.T
-        assert not attributes.get("transA")
-        assert all(attributes.get(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+            weight, orientation = weight.T, "transposed"
+        if attributes.get("transA") or any(attributes.get(factor, 1.0) != 1.0 for factor in ("alpha", "beta")):
+            raise QuantizationError(f"{node.output[0]} is a Gemm with transA or a factor")
         integers, scales = quantize_columns(weight)
         rows, row_scales = self._quantized_rows(node.input[0], weight.shape[0])
         name = node.output[0]
@@ -83,9 +83,9 @@ class _Quantizer:
             "MatMulIntegerToFloat",
             [
                 rows,
-                self._constant(f"{node.input[1]}_int8", integers),
+                self._constant(f"{node.input[1]}_{orientation}_int8", integers),
                 self._constant("one", np.float32(1.0)),
-                self._constant(f"{node.input[1]}_scales", scales),
+                self._constant(f"{node.input[1]}_{orientation}_scales", scales),
                 self._constant("zero_point", np.uint8(128)),
             ],
             f"{name}_columns",
@@ -144,6 +144,8 @@ class _Quantizer:
         return rank
 
     def _lookup(self, node: onnx.NodeProto, table: npt.NDArray[np.float32]) -> None:
+        if any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
+            raise QuantizationError(f"{node.output[0]} does not look up rows")
         integers, scales = quantize_columns(table.T)
         source, ids, name = node.input[0], node.input[1], node.output[0]
         rows = self._add(

@@ -69,7 +69,7 @@ class BidirectionalRnn(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """inputs (batch, source_length, input_size), lengths (batch,) -> (batch, source_length, 2 x hidden).
 
-        The backward direction starts at each row's last word; outputs beyond a row's length are zero.
+        The backward direction starts at each row's last token; outputs beyond a row's length are zero.
         """
         if torch.onnx.is_in_onnx_export():
             return self._onnx_node(inputs, lengths)

@@ -18,7 +18,8 @@ from export.models.contract import PAD_ID, States, StateSpec, StepOutput, Transl
 
 
 def sinusoidal_positions(length: int, hidden: int) -> Tensor:
-    """(length, hidden) position encodings: sines, then cosines (Vaswani et al. 2017, section 3.5)."""
+    """(length, hidden) position encodings (Vaswani et al. 2017, section 3.5), all sines before all cosines, as in
+    tensor2tensor."""
     rates = torch.exp(torch.arange(hidden // 2) * (-math.log(10_000.0) / (hidden // 2 - 1)))
     angles = torch.arange(length)[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)

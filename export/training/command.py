@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import ValidationError
 
 from export.configuration import DataConfiguration, TrainingConfiguration, load_configuration
-from export.errors import ConfigurationError, CorpusError
+from export.errors import ConfigurationError
 from export.training.data import read_parallel
 
 
@@ -28,16 +29,13 @@ def read_configuration(path: Path) -> TrainingConfiguration:
 def require_corpus(corpus: Path, data: DataConfiguration) -> None:
     """Raises CorpusError where the training or validation split cannot be read or its sides differ in length."""
     for split in (data.train, data.validation):
-        try:
-            source, _ = read_parallel(corpus, split, data)
-        except (OSError, EOFError, ValueError) as error:
-            raise CorpusError(str(error)) from error
-        if not source:
-            raise CorpusError(f"{corpus}: {split} has no sentences")
+        read_parallel(corpus, split, data)
 
 
 def make_fabric(accelerator: str, devices: str, num_nodes: int, precision: str) -> Fabric:
     """Devices, processes and precision of a run; raises ConfigurationError for what is not to be had here."""
+    if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun has started the processes already
+        devices = os.environ["LOCAL_WORLD_SIZE"]
     try:
         return Fabric(accelerator=accelerator, devices=devices, num_nodes=num_nodes, precision=precision)  # type: ignore[arg-type]
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:

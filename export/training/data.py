@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from export.configuration import DataConfiguration
-from export.errors import ConfigurationError
+from export.errors import ConfigurationError, CorpusError
 from export.models.contract import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID
 
 Pair = tuple[list[int], list[int]]
@@ -38,21 +39,29 @@ class Batch:
 
 
 def read_lines(corpus: Path, split: str, language: str) -> list[str]:
-    """The sentences of SPLIT.LANGUAGE or SPLIT.LANGUAGE.gz; raises FileNotFoundError naming both."""
+    """The sentences of SPLIT.LANGUAGE.gz or SPLIT.LANGUAGE, one a line; raises CorpusError."""
     plain, packed = corpus / f"{split}.{language}", corpus / f"{split}.{language}.gz"
-    if packed.exists():
-        return gzip.decompress(packed.read_bytes()).decode("utf-8").splitlines()
-    if plain.exists():
-        return plain.read_text(encoding="utf-8").splitlines()
-    raise FileNotFoundError(f"neither {packed} nor {plain} exists")
+    path = packed if packed.exists() else plain
+    try:
+        content = gzip.decompress(packed.read_bytes()) if path == packed else plain.read_bytes()
+        lines = content.decode("utf-8").replace("\r\n", "\n").split("\n")
+    except FileNotFoundError as error:
+        raise CorpusError(f"neither {packed} nor {plain} exists") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}") from error
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise CorpusError(f"{path} has no sentences")
+    return lines
 
 
 def read_parallel(corpus: Path, split: str, data: DataConfiguration) -> tuple[list[str], list[str]]:
-    """Source and target sentences; raises ValueError where the two sides differ in length."""
+    """Source and target sentences; raises CorpusError, also where the two sides differ in length."""
     source = read_lines(corpus, split, data.source_language)
     target = read_lines(corpus, split, data.target_language)
     if len(source) != len(target):
-        raise ValueError(f"{split}: {len(source)} source lines but {len(target)} target lines")
+        raise CorpusError(f"{split}: {len(source)} source lines but {len(target)} target lines")
     return source, target
 
 

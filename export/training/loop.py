@@ -18,7 +18,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, save_weights
-from export.configuration import OptimizationConfiguration, TrainingConfiguration
+from export.configuration import OptimizationConfiguration, TrainingConfiguration, load_configuration
+from export.errors import ConfigurationError, DivergedError
 from export.models.build import build_model
 from export.models.contract import PAD_ID, TranslationModel
 from export.training.data import (
@@ -75,7 +76,7 @@ class Trainer:
     def __init__(self, config_path: Path, config: TrainingConfiguration, corpus: Path, folder: Path, fabric: Fabric):
         """Prepare a run in `folder`, or take up the one that was stopped there.
 
-        Raises OSError for a missing corpus and ValueError for one whose sides differ in length.
+        Raises CorpusError for a corpus that cannot be read and ConfigurationError for what does not fit it.
         """
         self._config = config
         self._options = config.optimization
@@ -98,23 +99,25 @@ class Trainer:
         self._progress = restore(folder / STATE_FILE, model, self._average, self._optimizer)
         self._batch_tokens = max(1, self._options.batch_tokens // fabric.world_size)
         num_batches = len(self._batches(0)) // fabric.world_size
+        if num_batches == 0:
+            raise ConfigurationError("fewer batches than processes; lower batch_tokens")
         self._total_steps = num_batches * self._options.max_epochs
 
     def run(self) -> None:
         """Train until `max_epochs`, or until validation has not improved for `patience` epochs."""
-        monitor = Monitor(self._folder, first_epoch=self._progress.epoch)
+        fabric = self._fabric
+        monitor = Monitor(self._folder, first_epoch=self._progress.epoch) if fabric.is_global_zero else None
         options = self._options
         while self._progress.epoch < options.max_epochs and self._progress.epochs_without_gain < options.patience:
             started = time.monotonic()
             result = self._train_epoch()
             train_seconds = time.monotonic() - started
-            validation = self._validate()
-            is_best = validation.bleu > self._progress.best_bleu
+            self._require_equal_processes()
+            validation = fabric.broadcast(self._validate())
             self._progress = self._progress.after_epoch(validation.bleu)
-            if self._fabric.is_global_zero:
-                if is_best:
+            if monitor is not None:
+                if self._progress.is_best:
                     save_weights(self._folder, self._average.module.state_dict())
-                snapshot(self._folder / STATE_FILE, self._model, self._average, self._optimizer, self._progress)
                 metrics = EpochMetrics(
                     epoch=self._progress.epoch,
                     step=self._progress.step,
@@ -122,13 +125,23 @@ class Trainer:
                     validation_loss=validation.loss,
                     validation_bleu=validation.bleu,
                     learning_rate=result.learning_rate,
-                    tokens_per_second=result.num_tokens * self._fabric.world_size / train_seconds,
+                    tokens_per_second=result.num_tokens / train_seconds,
                     seconds=time.monotonic() - started,
                 )
                 monitor.record(metrics)
-                print(metrics.line() + ("  best" if is_best else ""), flush=True)
-            self._fabric.barrier()
-        monitor.close()
+                snapshot(self._folder / STATE_FILE, self._model, self._average, self._optimizer, self._progress)
+                print(metrics.line() + ("  best" if self._progress.is_best else ""), flush=True)
+            fabric.barrier()
+        if monitor is not None:
+            monitor.close()
+
+    def _require_equal_processes(self) -> None:
+        """Raises DivergedError where the processes no longer train the same model."""
+        checksum = torch.stack([p.detach().double().sum() for p in self._model.parameters()]).sum()
+        checksums = self._fabric.all_gather(checksum)
+        assert isinstance(checksums, torch.Tensor)
+        if not bool((checksums == checksum).all()):
+            raise DivergedError(f"the processes hold different weights: {checksums.tolist()}")
 
     def _batches(self, epoch: int) -> list[list[Pair]]:
         return token_batches(self._sentences.train, self._batch_tokens, self._options.seed + epoch)
@@ -136,6 +149,7 @@ class Trainer:
     def _train_epoch(self) -> _EpochResult:
         self._model.train()
         fabric = self._fabric
+        torch.manual_seed(self._options.seed + self._progress.epoch * fabric.world_size + fabric.global_rank)
         batches = self._batches(self._progress.epoch)
         loss_sum, num_tokens, rate = 0.0, 0, 0.0
         bar = tqdm(
@@ -151,7 +165,8 @@ class Trainer:
             loss_sum += batch_loss * batch_num_tokens
             num_tokens += batch_num_tokens
             bar.set_postfix(loss=f"{loss_sum / num_tokens:.3f}", rate=f"{rate:.1e}", refresh=False)
-        return _EpochResult(loss_sum / num_tokens, num_tokens, rate)
+        sums = fabric.all_reduce(torch.tensor([loss_sum, num_tokens], device=fabric.device), reduce_op="sum")
+        return _EpochResult(float(sums[0] / sums[1]), int(sums[1]), rate)
 
     def _train_step(self, batch: Batch, rate: float) -> tuple[float, int]:
         for group in self._optimizer.param_groups:
@@ -174,6 +189,15 @@ class Trainer:
         return validate(averaged.eval(), sentences.validation, sentences.references, sentences.pieces)
 
 
+def _require_same_model(config: TrainingConfiguration, folder: Path) -> None:
+    """Raises ConfigurationError where `folder` holds a run of another model or on other data."""
+    if not (folder / STATE_FILE).exists():
+        return
+    before = load_configuration(folder / CONFIGURATION_FILE)
+    if (before.model, before.data) != (config.model, config.data):
+        raise ConfigurationError(f"{folder} holds a run with another [model] or [data]; choose another --output")
+
+
 def _prepare(
     config_path: Path, config: TrainingConfiguration, corpus: Path, folder: Path, fabric: Fabric
 ) -> _Sentences:
@@ -182,6 +206,7 @@ def _prepare(
     if fabric.is_global_zero:
         source, target = read_parallel(corpus, data.train, data)
         folder.mkdir(parents=True, exist_ok=True)
+        _require_same_model(config, folder)
         if config_path.resolve() != (folder / CONFIGURATION_FILE).resolve():
             shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
         if not vocabulary_path.exists():
@@ -192,6 +217,8 @@ def _prepare(
         for source, target in load_pairs(corpus, data.train, data, vocabulary_path)
         if 0 < len(target) < data.max_length and 1 < len(source) < data.max_length
     ]
+    if not train_pairs:
+        raise ConfigurationError(f"no training pair is shorter than max_length {data.max_length}")
     return _Sentences(
         train_pairs,
         load_pairs(corpus, data.validation, data, vocabulary_path),

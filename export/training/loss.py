@@ -1,7 +1,7 @@
 """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7), in one pass over the logits.
 
-It equals torch's `cross_entropy`, whose backward pass makes three tensors of the size of the logits; on a CPU
-those take a fifth of a training step of a small model.
+It equals torch's `cross_entropy`, whose backward pass makes three tensors of the size of the logits, which a
+small model on a CPU feels.
 """
 
 from __future__ import annotations

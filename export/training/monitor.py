@@ -50,10 +50,12 @@ class Monitor:
         for name, value in asdict(metrics).items():
             self._board.add_scalar(name, value, metrics.epoch)
         self._board.flush()
-        with (self._folder / METRICS_FILE).open("w", newline="", encoding="utf-8") as file:
+        temporary = self._folder / (METRICS_FILE + ".new")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(EpochMetrics)])
             writer.writeheader()
             writer.writerows(asdict(m) for m in self._history)
+        temporary.replace(self._folder / METRICS_FILE)
         draw_curve(self._history, self._folder / CURVE_FILE)
 
     def close(self) -> None:

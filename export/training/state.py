@@ -1,6 +1,7 @@
 """What a training run needs to go on after a kill, saved once an epoch in one file.
 
-Every epoch's batches come from the seed and the epoch's number, so that the file needs no reader position.
+Every epoch's batches and dropout come from the seed and the epoch's number: the file needs no reader position and no
+random state.
 """
 
 from __future__ import annotations
@@ -18,20 +19,25 @@ class Progress:
 
     epoch: int = 0
     step: int = 0
-    best_bleu: float = -1.0
+    best_bleu: float | None = None
     epochs_without_gain: int = 0
 
     def after_step(self) -> Progress:
         return replace(self, step=self.step + 1)
 
     def after_epoch(self, bleu: float) -> Progress:
-        better = bleu > self.best_bleu
+        better = self.best_bleu is None or bleu > self.best_bleu
         return replace(
             self,
             epoch=self.epoch + 1,
-            best_bleu=max(bleu, self.best_bleu),
+            best_bleu=bleu if better else self.best_bleu,
             epochs_without_gain=0 if better else self.epochs_without_gain + 1,
         )
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last finished epoch was the best so far."""
+        return self.epoch > 0 and self.epochs_without_gain == 0
 
 
 def snapshot(
@@ -48,7 +54,6 @@ def snapshot(
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": asdict(progress),
-        "random": torch.get_rng_state(),
     }
     torch.save(state, temporary)
     temporary.replace(path)
@@ -62,5 +67,4 @@ def restore(path: Path, model: torch.nn.Module, average: AveragedModel, optimize
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
     return Progress(**state["progress"])

@@ -4,12 +4,14 @@ import json
 import os
 import threading
 
+import numpy as np
 import pytest
 
 import export.publish
+import export.quantize
 from export.bundle import export_graphs
 from export.cli import main
-from export.errors import CheckpointError, InvarianceError, PublishError, VersionExistsError
+from export.errors import CheckpointError, InvarianceError, PublishError, TokensDifferError, VersionExistsError
 from export.publish import publish
 from service.model.certificate import read_certificate, replay
 from service.model.errors import BundleError, CertificateError
@@ -231,3 +233,16 @@ def test_a_certificate_that_is_none_is_refused(tmp_path):
     path.write_text('{"format": 2}')
     with pytest.raises(CertificateError, match="is not valid at format"):
         read_certificate(path)
+
+
+def test_an_8_bit_form_that_translates_otherwise_is_not_published(gru, quick, store, monkeypatch):
+    exact = export.quantize.quantize_columns
+
+    def rolled(matrix):
+        integers, scales = exact(matrix)
+        return np.roll(integers, 7, axis=0), scales
+
+    monkeypatch.setattr(export.quantize, "quantize_columns", rolled)
+    with pytest.raises(TokensDifferError, match="8-bit form flips"):
+        publish(gru.checkpoint, model_store=store, name="rolled")
+    assert names(store) == []

@@ -15,8 +15,9 @@ import export.training.loop
 from export.checkpoint import load_checkpoint
 from export.cli import main
 from export.configuration import load_configuration
+from export.errors import CorpusError, DivergedError
 from export.models.contract import BEGIN_ID, END_ID, PAD_ID
-from export.training.data import collate, share, token_batches
+from export.training.data import collate, read_lines, share, token_batches
 from export.training.loop import Trainer
 
 LENGTHS = st.lists(st.tuples(st.integers(2, 30), st.integers(1, 30)), min_size=1, max_size=60)
@@ -162,3 +163,56 @@ def test_a_missing_corpus_or_device_is_one_clear_line(write_configuration, copy_
     assert "none.toml cannot be read" in configuration
     assert corpus == f"stepstream-export train: neither {tmp_path}/train.en.gz nor {tmp_path}/train.en exists"
     assert "these devices cannot be used" in device
+
+
+def test_a_run_is_not_taken_up_with_another_model_and_its_checkpoint_stays(start, write_configuration, copy_corpus):
+    folder = start("kept", kind="gru", max_epochs=1)
+    weights = (folder / "weights.safetensors").read_bytes()
+    path = write_configuration(folder.parent / "wider.toml", "gru")
+    path.write_text(path.read_text().replace("hidden_size = 24", "hidden_size = 28"))
+    command = ["train", str(path), "--corpus", str(copy_corpus), "--output", str(folder), "--accelerator", "cpu"]
+    assert main([*command, "--devices", "1"]) == 1
+    assert load_checkpoint(folder)[0].model.hidden_size == 24
+    assert (folder / "weights.safetensors").read_bytes() == weights
+
+
+def test_a_run_goes_on_from_its_own_configuration_with_more_epochs(start, copy_corpus):
+    folder = start("longer", kind="gru", max_epochs=1)
+    path = folder / "configuration.toml"
+    path.write_text(path.read_text().replace("max_epochs = 1", "max_epochs = 2"))
+    command = ["train", str(path), "--corpus", str(copy_corpus), "--output", str(folder), "--accelerator", "cpu"]
+    assert main([*command, "--devices", "1"]) == 0
+    assert len(read_bleu(folder)) == 2
+
+
+def test_torchrun_starts_one_training_of_several_processes(copy_corpus, write_configuration, tmp_path):
+    configuration = write_configuration(tmp_path / "run.toml", "gru", max_epochs=1)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "export.cli", "train"]
+    command += [configuration, "--corpus", copy_corpus, "--output", tmp_path / "run", "--accelerator", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1  loss") == 1
+
+
+def test_processes_that_hold_different_weights_are_noticed(start, monkeypatch):
+    monkeypatch.setattr(Fabric, "all_gather", lambda _, checksum: torch.stack([checksum, checksum + 1]))
+    with pytest.raises(DivergedError):
+        start("diverged", kind="gru", max_epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "no sentences"), (b"\x1f\x8b damaged", "cannot be read"), (None, "neither")],
+)
+def test_a_corpus_that_cannot_be_read_is_one_clear_error(content, message, tmp_path):
+    if content is not None:
+        name = "train.en.gz" if content else "train.en"
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=message):
+        read_lines(tmp_path, "train", "en")
+
+
+def test_only_line_feeds_end_a_sentence(tmp_path):
+    (tmp_path / "train.en").write_bytes("one\u2028still one\r\ntwo\x0bstill two\n".encode())
+    assert read_lines(tmp_path, "train", "en") == ["one\u2028still one", "two\x0bstill two"]
