@@ -58,13 +58,20 @@ class Subject:
 
 
 def certify(subject: Subject, test_sets: Sequence[TestSet]) -> Certificate:
-    """Measure everything, on the first test set, and the scores on all of them; raises VerificationError where the
-    graphs fall short. Without a test set built-in sentences stand in and there are no scores."""
+    """Measure everything: parity over a grid and at the longest lengths; the rest on the first test set, or on
+    built-in sentences; scores on all test sets. Raises VerificationError where the graphs fall short."""
     test_set = test_sets[0] if test_sets else None
     shipped, float32 = subject.shipped, subject.float32
     manifest = shipped.manifest
     vocabulary = Vocabulary(shipped.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
     parity = check_parity(subject.torch_model, float32)
+    check_parity(
+        subject.torch_model,
+        float32,
+        batch_sizes=(2,),
+        source_lengths=(manifest.max_source_length,),
+        num_steps=manifest.max_target_length,
+    )
     texts = list(BUILT_IN_SENTENCES) if test_set is None else test_set.sources
     sources = encode_sources(shipped, vocabulary, texts)
     invariance = check_invariance(shipped, sources)
