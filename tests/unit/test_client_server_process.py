@@ -35,8 +35,9 @@ def test_the_block_gets_the_address_and_the_server_is_stopped_after_it(tmp_path)
 
 def test_a_talkative_server_never_waits_for_its_output_to_be_read():
     talk = "print(('x' * 99 + '\\n') * 10_000, flush=True)\n"
-    with running_server(make_command(SERVE.format(status=0) + READY + talk + WAIT), stop_timeout_s=5):
+    with running_server(make_command(SERVE.format(status=0) + READY + talk + WAIT), stop_timeout_s=5) as address:
         time.sleep(0.1)
+    assert address == "127.0.0.1:4242"
 
 
 def test_a_server_that_dies_at_the_start_shows_its_last_words(capsys):
