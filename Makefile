@@ -74,19 +74,27 @@ protos: .venv/development ## Generate service/pb from protos/
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. service/pb/translation.proto
 
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
+TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 .PHONY: train
 train: .venv/training ## Train, or go on training, export/checkpoints/NAME (NAME=..., CORPUS=...)
 	@[ -n "$(NAME)" ] || { echo "make train needs NAME=, one of: $(MODELS)"; exit 2; }
-	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456 \
-		$(BIN)/stepstream-export train export/checkpoints/$(NAME)/configuration.toml \
+	$(TRAINING_MEMORY) $(BIN)/stepstream-export train export/checkpoints/$(NAME)/configuration.toml \
 		$(if $(CORPUS),--corpus $(CORPUS))
 
 MODELS := $(notdir $(patsubst %/,%,$(wildcard export/checkpoints/*/)))
 .PHONY: models
-models: .venv/training ## Export the shipped models again, as new versions (NAME=... for one, CORPUS=... for scores)
+models: .venv/training ## Train and publish the shipped models again, or go on with it (NAME=..., CORPORA=data)
+	$(TRAINING_MEMORY) $(BIN)/stepstream-export rebuild $(NAME) $(if $(CORPORA),--corpora $(CORPORA))
+
+.PHONY: bundles
+bundles: .venv/training ## Publish the committed checkpoints again, as new versions (NAME=..., CORPORA=data for scores)
 	for name in $(or $(NAME),$(MODELS)); do \
-		$(BIN)/stepstream-export publish export/checkpoints/$$name --model-store model_store --name $$name \
-			$(if $(CORPUS),--corpus $(CORPUS) --split test_2016_flickr test_2017_flickr) || exit 1; done
+		$(BIN)/stepstream-export publish export/checkpoints/$$name --model-store model_store \
+			$(if $(CORPORA),--corpora $(CORPORA)) || exit 1; done
+
+.PHONY: compare
+compare: .venv/training ## Compare every attention by BLEU and length, into benchmarks/attention.md (CORPUS=data/multi30k)
+	$(BIN)/python -m benchmarks.attention $(if $(CORPUS),--corpus $(CORPUS))
 
 # One resolution for all files, so that a package has one version everywhere. Pins are kept where they still fit;
 # `make lock UPGRADE=--upgrade` renews them. torch, with its CUDA packages, is left to torch.txt.

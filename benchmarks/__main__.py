@@ -1,4 +1,5 @@
-"""`make bench`: prints one table for the step and one for the server, each value the median of interleaved rounds."""
+"""`make bench`: prints one table for the step, one for the span of attention and one for the server, each value the
+median of interleaved rounds."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from rich.table import Table
 from benchmarks.bundles import BASE_NAME, make_random_base
 from benchmarks.steps import NUM_STEPS, SOURCE_LENGTH, BareLoop
 from benchmarks.streaming import messages_per_second
+from benchmarks.windows import SOURCE_LENGTHS, step_milliseconds
 from export.certify import processor_name
 from service.client.server_process import running_server
 from service.model.onnx_model import OnnxModel
@@ -26,6 +28,7 @@ from service.model.onnx_model import OnnxModel
 ROOT = Path(__file__).parents[1]
 ROWS = (1, 8, 32, 64)
 NUM_CLIENTS = 64
+NUM_SPAN_ROWS = 8
 SHIPPED = ("en-de-transformer", "en-de-general")
 
 
@@ -39,6 +42,7 @@ def main() -> int:
         folders = {name: ROOT / "model_store" / name / "1" for name in SHIPPED}
         folders[f"{BASE_NAME} int8"] = make_random_base(Path(temporary) / BASE_NAME)
         _print_steps(console, folders, rounds)
+        _print_spans(console, Path(temporary) / "spans", rounds)
         asyncio.run(_print_server(console, folders, rounds))
     return 0
 
@@ -56,6 +60,20 @@ def _print_steps(console: Console, folders: dict[str, Path], rounds: int) -> Non
         table.add_column(column, justify="left" if column == "model" else "right")
     for name in models:
         table.add_row(name, *(f"{statistics.median(rates[name, rows]):,.0f}" for rows in ROWS))
+    console.print(table)
+
+
+def _print_spans(console: Console, folder: Path, rounds: int) -> None:
+    console.print(
+        f"\nDecoder step of {NUM_SPAN_ROWS} rows, a recurrent model in fp32 on one thread, in ms by source length "
+        "(relative to the shortest):\n"
+    )
+    table = Table(box=box.MARKDOWN)
+    for column in ("span", *(f"{length:,}" for length in SOURCE_LENGTHS)):
+        table.add_column(column, justify="left" if column == "span" else "right")
+    for span, milliseconds in step_milliseconds(folder, num_rows=NUM_SPAN_ROWS, rounds=rounds).items():
+        ratios = [each / milliseconds[0] for each in milliseconds]
+        table.add_row(span, *(f"{ms:.2f} ({ratio:.2f})" for ms, ratio in zip(milliseconds, ratios, strict=True)))
     console.print(table)
 
 

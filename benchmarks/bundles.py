@@ -1,4 +1,4 @@
-"""The models that are measured: those that ship, and a Transformer base with random weights."""
+"""Models with random weights, as versions on the disk, for what is measured without a translation that makes sense."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ import torch
 
 from export.bundle import CERTIFICATE_FILE, export_graphs, write_graphs, write_manifest
 from export.checkpoint import VOCABULARY_FILE
-from export.configuration import DataConfiguration, TrainingConfiguration, TransformerConfiguration
+from export.configuration import (
+    DataConfiguration,
+    ModelConfiguration,
+    TrainingConfiguration,
+    TransformerConfiguration,
+)
 from export.models.build import build_model
+from service.model.manifest import Precision
 
 BASE_NAME = "random-transformer-base"
 BASE = TransformerConfiguration(
@@ -27,27 +33,35 @@ BASE_VOCABULARY = 32_000
 
 
 def make_random_base(folder: Path) -> Path:
-    """FOLDER/1: a Transformer base, random weights, exact 8-bit form, a vocabulary of 32,000 invented words."""
+    """FOLDER/1: a Transformer base in exact 8-bit form, with a vocabulary of 32,000 invented words."""
+    return write_version(folder, BASE_NAME, BASE, BASE_VOCABULARY, "int8")
+
+
+def write_version(
+    folder: Path, name: str, model_config: ModelConfiguration, vocabulary_size: int, precision: Precision
+) -> Path:
+    """FOLDER/1: a model with random weights and a vocabulary of invented words, uncertified."""
     data = DataConfiguration(source_language="en", target_language="de", licence="none", citation="none")
-    config = TrainingConfiguration(name=BASE_NAME, data=data, model=BASE)
+    config = TrainingConfiguration(name=name, data=data, model=model_config)
     torch.manual_seed(1)
-    model = build_model(BASE, BASE_VOCABULARY).eval()
+    model = build_model(model_config, vocabulary_size).eval()
     folder.mkdir(parents=True)
-    _write_vocabulary(folder / VOCABULARY_FILE)
+    _write_vocabulary(folder / VOCABULARY_FILE, vocabulary_size)
     version = folder / "1"
-    write_graphs(version, export_graphs(model).quantized(), folder)
+    graphs = export_graphs(model)
+    write_graphs(version, graphs.quantized() if precision == "int8" else graphs, folder)
     (version / CERTIFICATE_FILE).write_text("{}\n", encoding="utf-8")
-    write_manifest(version, config, model, "int8", BASE_NAME, 1)
+    write_manifest(version, config, model, precision, name, 1)
     return version
 
 
-def _write_vocabulary(path: Path) -> None:
+def _write_vocabulary(path: Path, size: int) -> None:
     letters = random.Random(1)
-    words = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=8)) for _ in range(BASE_VOCABULARY + 100)]
+    words = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=8)) for _ in range(size + 100)]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(" ".join(words[i : i + 20]) for i in range(0, len(words), 20)),
         model_prefix=str(path.with_suffix("")),
-        vocab_size=BASE_VOCABULARY,
+        vocab_size=size,
         model_type="word",
         pad_id=0,
         unk_id=1,

@@ -57,9 +57,10 @@ class Subject:
     weights_sha256: str
 
 
-def certify(subject: Subject, test_sets: Sequence[TestSet]) -> Certificate:
+def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[str] = ()) -> Certificate:
     """Measure everything: parity over a grid and at the longest lengths; the rest on the first test set, or on
-    built-in sentences; scores on all test sets. Raises VerificationError where the graphs fall short."""
+    built-in sentences; scores on all test sets. Golden sentences are `quotable` ones, if there are any. Raises
+    VerificationError where the graphs fall short."""
     test_set = test_sets[0] if test_sets else None
     shipped, float32 = subject.shipped, subject.float32
     manifest = shipped.manifest
@@ -91,6 +92,10 @@ def certify(subject: Subject, test_sets: Sequence[TestSet]) -> Certificate:
             raise TokensDifferError(
                 f"the 8-bit form flips {quantization.num_flipped_tokens} of {quantization.num_tokens} tokens"
             )
+    golden = texts, sources, targets
+    if quotable:
+        quoted = encode_sources(shipped, vocabulary, quotable)
+        golden = list(quotable), quoted, translate_all(shipped, quoted)
     return Certificate(
         format=1,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -102,7 +107,7 @@ def certify(subject: Subject, test_sets: Sequence[TestSet]) -> Certificate:
         quantization=quantization,
         scores=_score_all(shipped, test_sets, targets),
         log_probability_tolerance=TOLERANCES[manifest.precision],
-        golden=choose_golden(shipped, texts, sources, targets),
+        golden=choose_golden(shipped, *golden),
     )
 
 

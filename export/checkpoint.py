@@ -1,7 +1,8 @@
-"""A checkpoint folder: configuration.toml, weights.safetensors (float16) and vocabulary.model.
+"""A checkpoint folder: configuration.toml, weights.safetensors and vocabulary.model.
 
-The weights are stored in half precision and used in single: what is evaluated, exported and certified is
-always the model that this file holds.
+Weights are stored in half precision, or packed: matrices in 8 bits with one scale for each row, as the exact 8-bit
+graphs have them. They are used in single precision: what is evaluated, exported and certified is always the model that
+this file holds.
 """
 
 from __future__ import annotations
@@ -19,13 +20,42 @@ from export.models.contract import TranslationModel
 CONFIGURATION_FILE = "configuration.toml"
 WEIGHTS_FILE = "weights.safetensors"
 VOCABULARY_FILE = "vocabulary.model"
+SCALES = ".scales"
+SMALLEST_SCALE = 1e-8
+"""Stands in for the largest weight of a row of zeros."""
 
 
 def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     """Replace the folder's weights in one step: a kill leaves the old file or the new one."""
+    _save(folder, {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in weights.items()})
+
+
+def pack_weights(folder: Path) -> None:
+    """Replace the folder's weights by their packed form, less than half as large; packing again changes nothing."""
+    packed = {}
+    for name, tensor in load_weights(folder).items():
+        if tensor.dim() < 2:
+            packed[name] = tensor.to(torch.float16)
+            continue
+        scales = tensor.abs().amax(-1, keepdim=True).clamp(min=SMALLEST_SCALE) / 127
+        packed[name] = (tensor / scales).round().to(torch.int8)
+        packed[name + SCALES] = scales
+    _save(folder, packed)
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The folder's weights in single precision; raises FileNotFoundError."""
+    stored = safetensors.torch.load_file(folder / WEIGHTS_FILE)
+    return {
+        name: tensor.float() * stored[name + SCALES] if tensor.dtype == torch.int8 else tensor.float()
+        for name, tensor in stored.items()
+        if not name.endswith(SCALES)
+    }
+
+
+def _save(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     temporary = folder / (WEIGHTS_FILE + ".new")
-    half = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in weights.items()}
-    safetensors.torch.save_file(half, temporary)
+    safetensors.torch.save_file(tensors, temporary)
     temporary.replace(folder / WEIGHTS_FILE)
 
 
@@ -38,6 +68,15 @@ def load_checkpoint(folder: Path) -> tuple[TrainingConfiguration, TranslationMod
     config = load_configuration(folder / CONFIGURATION_FILE)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / VOCABULARY_FILE))
     model = build_model(config.model, pieces.get_piece_size())
-    weights = safetensors.torch.load_file(folder / WEIGHTS_FILE)
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    model.load_state_dict(load_weights(folder))
     return config, model.eval()
+
+
+def start_from(model: TranslationModel, folder: Path) -> list[str]:
+    """Copy every weight of the checkpoint in FOLDER that `model` has in the same shape; the names of those that it does
+    not have, which stay as they are. Raises FileNotFoundError."""
+    weights = load_weights(folder)
+    own = model.state_dict()
+    fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    model.load_state_dict(own | fitting)
+    return [name for name in own if name not in fitting]

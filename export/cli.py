@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status. What a caller can put right is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="stepstream-export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_fetch_corpus, _add_train, _add_publish, _add_evaluate):
+    for add in (_add_fetch_corpus, _add_train, _add_publish, _add_evaluate, _add_choose_alignment, _add_rebuild):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -34,17 +34,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add_fetch_corpus(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("fetch-corpus", help="download the public Multi30k corpus")
-    parser.add_argument("--output", type=Path, default=DEFAULT_CORPUS, help="folder (default: %(default)s)")
-    parser.add_argument("--base-url", help="address of the folder with the SPLIT.LANGUAGE.gz files")
+    parser = commands.add_parser("fetch-corpus", help="download a public corpus, or build it from public texts")
+    parser.add_argument(
+        "corpus",
+        nargs="?",
+        choices=("multi30k", "software-en-ko"),
+        default="multi30k",
+        help="captions in English, German, French, Czech; or texts of Debian's programs, English and Korean "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, help="folder (default: data/CORPUS)")
+    parser.add_argument("--base-url", help="address of the folder with the SPLIT.LANGUAGE.gz files, or Debian's mirror")
     parser.set_defaults(run=_fetch_corpus)
 
 
 def _fetch_corpus(options: argparse.Namespace) -> int:
-    from export.corpus import BASE_URL, fetch_corpus
+    from export.corpora.multi30k import fetch_multi30k
+    from export.corpora.software import fetch_software
 
-    made = fetch_corpus(options.output, base_url=options.base_url or BASE_URL)
-    print(f"{options.output}: {len(made)} new files")
+    fetch = {"multi30k": fetch_multi30k, "software-en-ko": fetch_software}[options.corpus]
+    folder = options.output or Path("data") / options.corpus
+    made = fetch(folder, options.base_url)
+    print(f"{folder}: {len(made)} new files")
     return 0
 
 
@@ -82,9 +93,11 @@ def _add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--name", help="of the model (default: the one in the checkpoint's configuration)")
     parser.add_argument("--version", type=int, help="(default: the next free number)")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="(default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="folder with the test split; without it there are no scores")
+    scoring = parser.add_mutually_exclusive_group()
+    scoring.add_argument("--corpus", type=Path, help="folder with the test splits; without it there are no scores")
+    scoring.add_argument("--corpora", type=Path, help="folder in which the corpus has the name in the configuration")
     parser.add_argument(
-        "--split", nargs="+", default=DEFAULT_SPLITS, help="the first is also measured on (default: %(default)s)"
+        "--split", nargs="+", help="the first is also measured on (default: those of the checkpoint's configuration)"
     )
     parser.set_defaults(run=_publish)
 
@@ -99,6 +112,7 @@ def _publish(options: argparse.Namespace) -> int:
         version=options.version,
         precision=options.precision,
         corpus=options.corpus,
+        corpora=options.corpora,
         splits=options.split,
     )
     megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
@@ -115,7 +129,7 @@ def _add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from export.evaluate import evaluate, read_test_set
+    from export.evaluate import describe, evaluate, read_test_set
     from service.model.onnx_model import OnnxModel
 
     model = OnnxModel(options.version)
@@ -125,10 +139,56 @@ def _evaluate(options: argparse.Namespace) -> int:
         evaluation = evaluate(model, test_set)
         scores = evaluation.scores
         print(f"{manifest.name} version {manifest.version} ({manifest.precision}) on {scores.split}, greedy")
-        print(f"  BLEU {scores.bleu:.2f}  {scores.bleu_signature}")
-        print(f"  BLEU {scores.bleu_lowercased_tokenized:.2f}  lowercased, Moses-tokenized, as the literature")
-        print(f"  chrF {scores.chrf:.2f}  {scores.chrf_signature}")
+        for line in describe(scores):
+            print(f"  {line}")
         print(f"  {evaluation.sentences_per_second:.0f} sentences/s over {scores.num_sentences} sentences", flush=True)
+    return 0
+
+
+def _add_choose_alignment(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "choose-alignment", help="find the decoder layer and heads whose attention aligns words best"
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `train` made")
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS, help="folder of SPLIT.LANGUAGE.gz files")
+    parser.add_argument("--split", help="to measure on (default: the one that training validates on)")
+    parser.add_argument("--write", action="store_true", help="make the best choice the checkpoint's own")
+    parser.set_defaults(run=_choose_alignment)
+
+
+def _choose_alignment(options: argparse.Namespace) -> int:
+    from export.alignment.choose import measure_checkpoint, store
+    from export.alignment.measure import MEASURE
+
+    measurement = measure_checkpoint(options.checkpoint, options.corpus, options.split)
+    print(f"{options.checkpoint.name} on {measurement.split}: {MEASURE}")
+    if measurement.is_choosable:
+        print("error rate  layer  heads, both from 0")
+        for choice in measurement.choices:
+            print(f"{choice.error_rate:10.4f}  {choice.layer:5}  {', '.join(map(str, choice.heads))}")
+    else:
+        print(f"{measurement.choices[0].error_rate:10.4f}  the decoder's only attention")
+    if options.write:
+        store(options.checkpoint, measurement)
+        print(f"the best is now {options.checkpoint}'s own")
+    return 0
+
+
+def _add_rebuild(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("rebuild", help="train and publish shipped models, going on where it was stopped")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="(default: all)")
+    parser.add_argument("--checkpoints", type=Path, default=Path("export/checkpoints"), help="(default: %(default)s)")
+    parser.add_argument("--corpora", type=Path, default=Path("data"), help="folder of corpora (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="(default: %(default)s)")
+    parser.add_argument("--model-store", type=Path, default=DEFAULT_MODEL_STORE, help="(default: %(default)s)")
+    parser.set_defaults(run=_rebuild)
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from export.rebuild import Places, rebuild
+
+    places = Places(options.checkpoints, options.corpora, options.runs, options.model_store)
+    rebuild(places, options.names, lambda line: print(line, flush=True))
     return 0
 
 

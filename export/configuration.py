@@ -9,9 +9,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Placeholder = Annotated[
+    str, Field(pattern=r"^[!-~]+$", description="ASCII without spaces, which no vocabulary rewrites")
+]
 
 
 class _Section(BaseModel):
@@ -29,8 +32,9 @@ class TransformerConfiguration(_Section):
     num_decoder_layers: PositiveInt = 4
     dropout: Fraction = 0.2
     max_positions: int = Field(512, ge=256, description="longest source or target, in tokens")
-    alignment_layer: int = Field(
-        2, ge=0, description="decoder layer whose cross-attention, averaged over heads, is reported (from 0)"
+    alignment_layer: int = Field(2, ge=0, description="decoder layer whose cross-attention is reported, from 0")
+    alignment_heads: tuple[NonNegativeInt, ...] = Field(
+        (), description="its heads, from 0, whose mean is reported; none named: all of them"
     )
 
     @model_validator(mode="after")
@@ -39,17 +43,36 @@ class TransformerConfiguration(_Section):
             raise ValueError("hidden_size must be even, at least 4, and a multiple of num_heads")
         if self.alignment_layer >= self.num_decoder_layers:
             raise ValueError("alignment_layer must be below num_decoder_layers")
+        if len(set(self.alignment_heads)) < len(self.alignment_heads):
+            raise ValueError("alignment_heads must not name a head twice")
+        if max(self.alignment_heads, default=0) >= self.num_heads:
+            raise ValueError("alignment_heads must be below num_heads")
         return self
 
 
+class AttentionConfiguration(_Section):
+    """How a recurrent decoder looks at the source: three choices that combine freely."""
+
+    score: str = Field(
+        "general", description="dot, general, concat, additive, scaled_dot, location, or another registered"
+    )
+    span: Literal["global", "local_m", "local_p"] = "global"
+    window: PositiveInt = Field(10, description="D of a local span: it sees 2 D + 1 source positions")
+    choice: Literal["soft", "hard"] = "soft"
+    num_locations: PositiveInt = Field(
+        100,
+        description="source positions that the score `location` tells apart; a model with it refuses longer sources",
+    )
+
+
 class RecurrentConfiguration(_Section):
-    """A bidirectional recurrent encoder and an attentional decoder with input feeding (Luong et al. 2015)."""
+    """A bidirectional recurrent encoder and a decoder with attention, or `attention = "none"`."""
 
     family: Literal["recurrent"]
     cell: Literal["lstm", "gru"] = "lstm"
     hidden_size: PositiveInt = Field(256, description="of the decoder and of the embeddings")
-    encoder_hidden_size: PositiveInt = Field(256, description="of each encoder direction")
-    score: Literal["general"] = "general"
+    encoder_hidden_size: PositiveInt = Field(128, description="of each encoder direction")
+    attention: AttentionConfiguration | Literal["none"] = AttentionConfiguration()
     dropout: Fraction = 0.3
     max_positions: int = Field(512, ge=256, description="longest source or target, in tokens")
 
@@ -60,20 +83,42 @@ ModelConfiguration = Annotated[TransformerConfiguration | RecurrentConfiguration
 class DataConfiguration(_Section):
     """A parallel corpus of files SPLIT.LANGUAGE.gz, one sentence a line."""
 
+    corpus: str = Field("multi30k", description="name of the corpus, and of its folder where nothing else is said")
     source_language: str
     target_language: str
     train: str = "train"
     validation: str = "val"
+    test: tuple[str, ...] = Field(
+        ("test_2016_flickr", "test_2017_flickr"),
+        description="what a published version is scored on; first the one to measure on",
+    )
     vocabulary_size: PositiveInt = Field(6000, description="pieces of the joint SentencePiece BPE model")
+    placeholders: tuple[Placeholder, ...] = Field(
+        (), description="pieces of text that the vocabulary never splits, each a piece of its own: %s, {0}"
+    )
     max_length: PositiveInt = Field(100, description="longer training pairs are left out, in tokens")
+    golden: tuple[str, ...] = Field(
+        (), description="sentences that a certificate may quote, where those of the test split may not be copied"
+    )
     licence: str = Field(description="licence of the corpus, for the model card")
     citation: str = Field(description="what to cite, for the model card")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.placeholders)) < len(self.placeholders):
+            raise ValueError("a placeholder must not be named twice")
+        if control := {"<pad>", "<unk>", "<s>", "</s>"}.intersection(self.placeholders):
+            raise ValueError(f"{min(control)} means something else in every vocabulary and cannot be a placeholder")
+        return self
 
 
 class OptimizationConfiguration(_Section):
     """Warm-up, stable phase, linear decay to zero (Hägele et al. 2024), AdamW, EMA of the weights."""
 
     seed: int = 1
+    start_from: str | None = Field(
+        None, description="checkpoint to take vocabulary and fitting weights from, relative to this file's folder"
+    )
     batch_tokens: PositiveInt = Field(4096, description="target tokens of a batch over all processes, padding included")
     max_epochs: PositiveInt = 60
     learning_rate: PositiveFloat = 4e-3

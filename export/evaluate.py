@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sacrebleu
-from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from export.agreement import translate_all
 from export.errors import CorpusError
+from export.metrics import MOSES_LACKS, bleu, count_kept, lowercase_and_tokenize
 from export.training.data import read_lines
-from service.model.certificate import Scores
+from service.model.certificate import PlaceholdersKept, Scores
 from service.model.onnx_model import OnnxModel
 from service.model.vocabulary import Vocabulary
 
@@ -25,7 +25,8 @@ TOKENIZED_FOLDER = "lc_tok"
 
 @dataclass(frozen=True)
 class TestSet:
-    """One split of a parallel corpus: sources, references, and the references as the literature scores them."""
+    """One split of a parallel corpus: sources, references, and the references as the literature scores them, none
+    for a target language without Moses' rules."""
 
     __test__ = False
 
@@ -33,7 +34,7 @@ class TestSet:
     target_language: str
     sources: list[str]
     references: list[str]
-    tokenized_references: list[str]
+    tokenized_references: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -44,43 +45,60 @@ class Evaluation:
     sentences_per_second: float
 
 
-def lowercase_and_tokenize(sentences: Sequence[str], language: str) -> list[str]:
-    """Lowercased, punctuation normalised, tokenized by Moses' rules with XML escapes: the form in which the
-    literature on Multi30k counts BLEU (Elliott et al. 2017, section 4)."""
-    normalizer, tokenizer = MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
-    return [tokenizer.tokenize(normalizer.normalize(text.lower()), return_str=True) for text in sentences]
-
-
 def read_test_set(corpus: Path, split: str, source_language: str, target_language: str) -> TestSet:
     """Read a split; tokenized references are made here where the corpus has none. Raises CorpusError."""
     sources = read_lines(corpus, split, source_language)
     references = read_lines(corpus, split, target_language)
-    if list((corpus / TOKENIZED_FOLDER).glob(f"{split}.{target_language}*")):
-        tokenized = read_lines(corpus / TOKENIZED_FOLDER, split, target_language)
-    else:
-        tokenized = lowercase_and_tokenize(references, target_language)
-    if not len(sources) == len(references) == len(tokenized):
-        raise CorpusError(
-            f"{corpus}: {split} has {len(sources)} source lines, {len(references)} target lines "
-            f"and {len(tokenized)} tokenized ones"
-        )
+    if len(sources) != len(references):
+        raise CorpusError(f"{corpus}: {split} has {len(sources)} source lines, {len(references)} target lines")
+    tokenized = None if target_language in MOSES_LACKS else _tokenized(corpus, split, target_language, references)
     return TestSet(split, target_language, sources, references, tokenized)
+
+
+def _tokenized(corpus: Path, split: str, language: str, references: list[str]) -> list[str]:
+    if not list((corpus / TOKENIZED_FOLDER).glob(f"{split}.{language}*")):
+        return lowercase_and_tokenize(references, language)
+    lines = read_lines(corpus / TOKENIZED_FOLDER, split, language)
+    if len(lines) != len(references):
+        raise CorpusError(f"{corpus}: {split} has {len(references)} target lines, but {len(lines)} tokenized ones")
+    return lines
 
 
 def score(test_set: TestSet, hypotheses: Sequence[str]) -> Scores:
     """Every score of one translation of a test set."""
-    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
-    tokenized = lowercase_and_tokenize(hypotheses, test_set.target_language)
-    literature = sacrebleu.BLEU(tokenize="none", force=True)
+    cased, chrf = bleu(test_set.target_language), sacrebleu.CHRF()
+    num_with_placeholders, num_kept = count_kept(test_set.sources, hypotheses)
     return Scores(
         split=test_set.split,
         num_sentences=len(hypotheses),
-        bleu=_percent(bleu.corpus_score(hypotheses, [test_set.references]).score),
-        bleu_signature=str(bleu.get_signature()),
-        bleu_lowercased_tokenized=_percent(literature.corpus_score(tokenized, [test_set.tokenized_references]).score),
+        bleu=_percent(cased.corpus_score(hypotheses, [test_set.references]).score),
+        bleu_signature=str(cased.get_signature()),
+        bleu_lowercased_tokenized=_score_as_literature(test_set, hypotheses),
         chrf=_percent(chrf.corpus_score(hypotheses, [test_set.references]).score),
         chrf_signature=str(chrf.get_signature()),
+        placeholders_kept=PlaceholdersKept(num_with_placeholders=num_with_placeholders, num_kept=num_kept)
+        if num_with_placeholders
+        else None,
     )
+
+
+def _score_as_literature(test_set: TestSet, hypotheses: Sequence[str]) -> float | None:
+    if test_set.tokenized_references is None:
+        return None
+    tokenized = lowercase_and_tokenize(hypotheses, test_set.target_language)
+    literature = sacrebleu.BLEU(tokenize="none", force=True)
+    return _percent(literature.corpus_score(tokenized, [test_set.tokenized_references]).score)
+
+
+def describe(scores: Scores) -> list[str]:
+    """One line for each score."""
+    lines = [f"BLEU {scores.bleu:.2f}  {scores.bleu_signature}"]
+    if scores.bleu_lowercased_tokenized is not None:
+        lines.append(f"BLEU {scores.bleu_lowercased_tokenized:.2f}  lowercased, Moses-tokenized, as the literature")
+    lines.append(f"chrF {scores.chrf:.2f}  {scores.chrf_signature}")
+    if kept := scores.placeholders_kept:
+        lines.append(f"placeholders kept in {kept.num_kept} of the {kept.num_with_placeholders} sentences with any")
+    return lines
 
 
 def encode_sources(model: OnnxModel, vocabulary: Vocabulary, texts: Sequence[str]) -> list[list[int]]:

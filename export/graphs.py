@@ -22,7 +22,7 @@ class EncoderGraph(nn.Module):
     def __init__(self, model: TranslationModel) -> None:
         super().__init__()
         self.model = model
-        self._states = tuple(spec for spec in model.state_specs if spec.kind != "growing")
+        self._states = tuple(spec for spec in model.state_specs if spec.kind in ("constant", "carried"))
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -38,8 +38,8 @@ class EncoderGraph(nn.Module):
 
 class DecoderStepGraph(nn.Module):
     """token_ids, positions, source_lengths (batch,) and every state -> the best `num_candidates` token ids and
-    their log-probabilities (batch, num_candidates), best first; attention (batch, source_length); every carried
-    and growing state, new, as `new_NAME`."""
+    their log-probabilities (batch, num_candidates), best first; attention (batch, source_length) of a model that has
+    any; every carried and growing state, new, as `new_NAME`."""
 
     def __init__(self, model: TranslationModel, num_candidates: int, capacity: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class DecoderStepGraph(nn.Module):
         self.num_candidates = num_candidates
         self._capacity = capacity
         self._states = model.state_specs
-        self._new_states = tuple(spec for spec in model.state_specs if spec.kind != "constant")
+        self._new_states = tuple(spec for spec in model.state_specs if spec.kind in ("carried", "growing"))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -59,8 +59,9 @@ class DecoderStepGraph(nn.Module):
 
     @property
     def output_names(self) -> tuple[str, ...]:
+        attention = () if self.model.attention_description is None else ("attention",)
         new = (f"new_{spec.name}" for spec in self._new_states)
-        return ("candidate_ids", "candidate_log_probabilities", "attention", *new)
+        return ("candidate_ids", "candidate_log_probabilities", *attention, *new)
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         source_ids, source_lengths = EncoderGraph(self.model).example_inputs()
@@ -75,7 +76,8 @@ class DecoderStepGraph(nn.Module):
         output = self.model.step(token_ids, positions, source_lengths, named)
         ids = output.logits.topk(self.num_candidates, dim=-1).indices
         log_probabilities = output.logits.log_softmax(-1).gather(-1, ids)
-        return ids, log_probabilities, output.attention, *(output.states[spec.name] for spec in self._new_states)
+        attention = () if output.attention is None else (output.attention,)
+        return ids, log_probabilities, *attention, *(output.states[spec.name] for spec in self._new_states)
 
 
 def _axis_names(spec: StateSpec) -> AxisNames:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
+from export.alignment.choose import AlignmentRecord
 from export.configuration import TrainingConfiguration
 from service.model.certificate import Certificate, Scores
 from service.model.manifest import Manifest
 
-EXAMPLE = "Two dogs play in the snow."
+TOKENIZED, KEPT = "BLEU, lowercased and tokenized", "placeholders kept"
+NOTES = {
+    TOKENIZED: "Lowercased and tokenized: hypothesis lowercased, punctuation normalised, Moses-tokenized, against the "
+    "references in the same form, as published figures on this corpus are.",
+    KEPT: "Placeholders kept: of the sentences with placeholders (`%s`, `{0}`), those whose translation has exactly "
+    "the same.",
+}
 
 
-def model_card(config: TrainingConfiguration, manifest: Manifest, certificate: Certificate) -> str:
+def model_card(
+    config: TrainingConfiguration,
+    manifest: Manifest,
+    certificate: Certificate,
+    alignment: AlignmentRecord | None = None,
+) -> str:
     """Markdown."""
     data, states = config.data, manifest.states
+    example = min((sentence.text for sentence in certificate.golden), key=len)
     sections = [
         f"# {manifest.name}, version {manifest.version}",
         f"Translates {data.source_language} to {data.target_language}: {_architecture(config)}, "
@@ -25,6 +39,8 @@ def model_card(config: TrainingConfiguration, manifest: Manifest, certificate: C
         f"- Licence of the data: {data.licence}\n- Cite: {data.citation}",
         "## Scores",
         _scores(certificate),
+        "## Attention",
+        _attention(manifest, alignment),
         "## Checks before publishing",
         _checks(certificate),
         "## Limits",
@@ -33,7 +49,7 @@ def model_card(config: TrainingConfiguration, manifest: Manifest, certificate: C
         "- It may drop, invent or misgender what the source says. Have a person check what matters.",
         "## Use",
         f"```\nstepstream serve --model-store MODEL_STORE\n"
-        f'stepstream translate "{EXAMPLE}" --model {manifest.name}\n```\n\n'
+        f"stepstream translate {shlex.quote(example)} --model {manifest.name}\n```\n\n"
         "where this folder is `MODEL_STORE/"
         f"{manifest.name}/{manifest.version}`. The server proves every file against `manifest.json` and replays the "
         "golden sentences of `certificate.json` before it serves the version.",
@@ -48,11 +64,20 @@ def _architecture(config: TrainingConfiguration) -> str:
             f"a pre-norm Transformer with {model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder "
             f"layers, hidden size {model.hidden_size}, {model.num_heads} heads"
         )
-    cell = model.cell.upper()
-    return (
-        f"a bidirectional {cell} encoder and a decoder of one {cell} cell with `{model.score}` attention and input "
-        f"feeding, hidden size {model.hidden_size}"
+    cell, attention = model.cell.upper(), model.attention
+    looks = (
+        "without attention"
+        if attention == "none"
+        else f"with {attention.choice} {attention.span} `{attention.score}` attention"
     )
+    return f"a bidirectional {cell} encoder and a decoder of one {cell} cell {looks}, hidden size {model.hidden_size}"
+
+
+def _attention(manifest: Manifest, alignment: AlignmentRecord | None) -> str:
+    if manifest.attention is None:
+        return "None: no step returns an attention row."
+    measured = "" if alignment is None else f" On `{alignment.split}` {alignment.aer:.3f}: {alignment.measure}."
+    return f"The row that each step returns: {manifest.attention}.{measured}"
 
 
 def _scores(certificate: Certificate) -> str:
@@ -62,22 +87,30 @@ def _scores(certificate: Certificate) -> str:
     rows = [_row(scores, "this version") for scores in certificate.scores]
     if quantization and quantization.float32_scores:
         rows.append(_row(quantization.float32_scores, "float32"))
-    signature = certificate.scores[0]
+    titles = list(dict.fromkeys(title for row in rows for title in row))
+    table = [titles, ["---"] * len(titles), *([row.get(title, "") for title in titles] for row in rows)]
+    signatures = certificate.scores[0]
+    notes = [
+        f"BLEU: sacreBLEU `{signatures.bleu_signature}`. chrF: `{signatures.chrf_signature}`.",
+        *(note for title, note in NOTES.items() if title in titles),
+    ]
     return (
         "Greedy translation of the whole split through the runtime that serves.\n\n"
-        "| split | precision | sentences | BLEU | BLEU, lowercased and tokenized | chrF |\n|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\nBLEU: sacreBLEU `{signature.bleu_signature}`. Lowercased and tokenized: hypothesis lowercased, "
-        "punctuation normalised, Moses-tokenized, against the references in the same form, as published figures on "
-        f"this corpus are. chrF: `{signature.chrf_signature}`."
+        + "\n".join(f"| {' | '.join(line)} |" for line in table)
+        + f"\n\n{' '.join(notes)}"
     )
 
 
-def _row(scores: Scores, precision: str) -> str:
-    return (
-        f"| {scores.split} | {precision} | {scores.num_sentences} | {scores.bleu:.2f} "
-        f"| {scores.bleu_lowercased_tokenized:.2f} | {scores.chrf:.2f} |"
-    )
+def _row(scores: Scores, precision: str) -> dict[str, str]:
+    """Cells by title."""
+    row = {"split": scores.split, "precision": precision, "sentences": f"{scores.num_sentences}"}
+    row["BLEU"] = f"{scores.bleu:.2f}"
+    if scores.bleu_lowercased_tokenized is not None:
+        row[TOKENIZED] = f"{scores.bleu_lowercased_tokenized:.2f}"
+    row["chrF"] = f"{scores.chrf:.2f}"
+    if kept := scores.placeholders_kept:
+        row[KEPT] = f"{kept.num_kept} of {kept.num_with_placeholders}"
+    return row
 
 
 def _checks(certificate: Certificate) -> str:

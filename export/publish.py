@@ -34,8 +34,6 @@ from service.model.certificate import Certificate, replay
 from service.model.manifest import Precision, file_sha256, is_model_name
 from service.model.onnx_model import OnnxModel
 
-TEST_SPLITS = ("test_2016_flickr",)
-
 
 def publish(
     checkpoint: Path,
@@ -45,12 +43,14 @@ def publish(
     version: int | None = None,
     precision: Precision = "int8",
     corpus: Path | None = None,
-    splits: Sequence[str] = TEST_SPLITS,
+    corpora: Path | None = None,
+    splits: Sequence[str] | None = None,
 ) -> Path:
     """Publish a checkpoint as MODEL_STORE/NAME/VERSION; the version's folder.
 
-    By default NAME is the configuration's and VERSION the next free number. With a corpus, its `splits` are translated
-    for the scores, and the first one also for everything else that is measured on sentences. Raises CheckpointError,
+    By default NAME is the configuration's and VERSION the next free number. With a corpus, or the folder of corpora
+    that holds the configuration's, its test splits are translated for the scores, and the first one also for everything
+    else that is measured on sentences. Raises CheckpointError,
     CorpusError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
     """
     if name is not None and not is_model_name(name):
@@ -63,7 +63,9 @@ def publish(
     number = version or _next_version(place)
     _refuse_existing(place / str(number))
     languages = config.data.source_language, config.data.target_language
-    test_sets = [read_test_set(corpus, split, *languages) for split in splits] if corpus else []
+    if corpora is not None:
+        corpus = corpora / config.data.corpus
+    test_sets = [read_test_set(corpus, split, *languages) for split in splits or config.data.test] if corpus else []
     place.mkdir(parents=True, exist_ok=True)
     workshop = Path(tempfile.mkdtemp(prefix=".publishing-", dir=place))
     try:
@@ -105,7 +107,8 @@ def _build(
     graphs = export_graphs(model)
     shipped = draft(folder, precision)
     float32 = shipped if precision == "fp32" else draft(folder.with_name("float32"), "fp32")
-    certificate = certify(Subject(model, float32, shipped, file_sha256(checkpoint / WEIGHTS_FILE)), test_sets)
+    subject = Subject(model, float32, shipped, file_sha256(checkpoint / WEIGHTS_FILE))
+    certificate = certify(subject, test_sets, config.data.golden)
     _write_certificate(folder, certificate)
     (folder / MODEL_CARD_FILE).write_text(model_card(config, shipped.manifest, certificate), encoding="utf-8")
     write_manifest(folder, config, model, precision, name, version)

@@ -2,7 +2,9 @@
 
 Every product of activations with a constant matrix takes int8 weights with one scale for each output column, and
 activations rounded to 8 bits with one scale for each row (not for the whole tensor: that would let a neighbour's
-outlier move a result). The products are sums of integers, so they are exact. Embeddings keep one scale for each token.
+outlier move a result). The products are sums of integers, so they are exact. Embeddings keep one scale for each token,
+and share their integers with an output layer that they are tied to. No exact 8-bit node exists for recurrent layers:
+their weights are stored as int8, and made floats again when a session is created.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from export.errors import QuantizationError
 Array = npt.NDArray[np.generic]
 SMALLEST_ROW_MAXIMUM = 1e-8
 """Stands in for the maximum of a row of zeros."""
+FEWEST_COLUMNS = 8
+"""A narrower matrix stays float32: rounding its activations would cost more than the product."""
 
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 graph in which every matrix that activations are multiplied by, or rows are looked up in, is
-    int8; recurrent nodes keep theirs. Inputs and outputs are the same.
+    """A copy of a float32 graph in which every matrix that activations are multiplied by, or rows are looked up in, or
+    that a recurrent node has, is stored as int8. Inputs and outputs are the same.
 
     Raises QuantizationError."""
     copy = onnx.ModelProto()
@@ -42,6 +46,8 @@ class _Quantizer:
         self._nodes: list[onnx.NodeProto] = []
         self._names: set[str] = set()
         self._zeros: dict[int, str] = {}
+        self._shared: dict[bytes, str] = {}
+        self._tied: set[bytes] = set()
         self._activations: dict[str, tuple[str, str]] = {}
         inferred = onnx.shape_inference.infer_shapes(model).graph
         values = (*inferred.value_info, *inferred.input, *inferred.output)
@@ -52,10 +58,14 @@ class _Quantizer:
         }
 
     def run(self) -> None:
+        factors = [factor[0] for node in self._graph.node if (factor := self._factor(node)) is not None]
+        self._tied = {quantize_columns(weight)[0].tobytes() for weight in factors}
         for node in self._graph.node:
-            weight = self._matrix(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
-            if weight is not None:
-                self._product(node, weight)
+            factor = self._factor(node)
+            if factor is not None:
+                self._product(node, *factor)
+            elif node.op_type in ("LSTM", "GRU"):
+                self._recurrent(node)
             elif node.op_type == "Gather" and (table := self._matrix(node.input[0])) is not None:
                 self._lookup(node, table)
             else:
@@ -69,13 +79,33 @@ class _Quantizer:
         if "com.microsoft" not in {imported.domain for imported in self._model.opset_import}:
             self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
-    def _product(self, node: onnx.NodeProto, weight: npt.NDArray[np.float32]) -> None:
+    def _factor(self, node: onnx.NodeProto) -> tuple[npt.NDArray[np.float32], str] | None:
+        """The constant matrix (inputs, outputs) of a product and how the graph has it, or None."""
+        weight = self._matrix(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+        if weight is None:
+            return None
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         orientation = "plain"
         if attributes.pop("transB", 0):
             weight, orientation = weight.T, "transposed"
         if attributes.get("transA") or any(attributes.get(factor, 1.0) != 1.0 for factor in ("alpha", "beta")):
             raise QuantizationError(f"{node.output[0]} is a Gemm with transA or a factor")
+        return (weight, orientation) if weight.shape[1] >= FEWEST_COLUMNS else None
+
+    def _recurrent(self, node: onnx.NodeProto) -> None:
+        for place in (1, 2):
+            name = node.input[place]
+            weights = numpy_helper.to_array(self._constants[name])
+            columns = weights.reshape(-1, weights.shape[-1]).T
+            integers, scales = quantize_columns(columns)
+            stored = self._constant(f"{name}_int8", integers.T.reshape(weights.shape).copy())
+            scale = self._constant(f"{name}_scales", scales.reshape(*weights.shape[:-1], 1))
+            node.input[place] = self._add(
+                "Mul", [self._add("Cast", [stored], f"{name}_float", to=TensorProto.FLOAT), scale], f"{name}_scaled"
+            )
+        self._nodes.append(node)
+
+    def _product(self, node: onnx.NodeProto, weight: npt.NDArray[np.float32], orientation: str) -> None:
         integers, scales = quantize_columns(weight)
         rows, row_scales = self._quantized_rows(node.input[0], weight.shape[0])
         name = node.output[0]
@@ -83,7 +113,7 @@ class _Quantizer:
             "MatMulIntegerToFloat",
             [
                 rows,
-                self._constant(f"{node.input[1]}_{orientation}_int8", integers),
+                self._integers(f"{node.input[1]}_{orientation}_int8", integers),
                 self._constant("one", np.float32(1.0)),
                 self._constant(f"{node.input[1]}_{orientation}_scales", scales),
                 self._constant("zero_point", np.uint8(128)),
@@ -143,14 +173,18 @@ class _Quantizer:
             raise QuantizationError(f"{name} is multiplied by a constant matrix, but has the rank {rank}, not 2 or 3")
         return rank
 
-    def _lookup(self, node: onnx.NodeProto, table: npt.NDArray[np.float32]) -> None:
+    def _lookup(self, node: onnx.NodeProto, matrix: npt.NDArray[np.float32]) -> None:
         if any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
             raise QuantizationError(f"{node.output[0]} does not look up rows")
-        integers, scales = quantize_columns(table.T)
+        integers, scales = quantize_columns(matrix.T)
         source, ids, name = node.input[0], node.input[1], node.output[0]
-        rows = self._add(
-            "Gather", [self._constant(f"{source}_rows_int8", integers.T.copy()), ids], f"{name}_lookup_int8"
-        )
+        if integers.tobytes() in self._tied and self._ranks.get(ids) == 1:
+            shared = self._integers(f"{source}_columns_int8", integers)
+            columns = self._add("Gather", [shared, ids], f"{name}_lookup_columns", axis=1)
+            rows = self._add("Transpose", [columns], f"{name}_lookup_int8", perm=[1, 0])
+        else:
+            table = self._constant(f"{source}_rows_int8", integers.T.copy())
+            rows = self._add("Gather", [table, ids], f"{name}_lookup_int8")
         values = self._add("Cast", [rows], f"{name}_lookup_float", to=TensorProto.FLOAT)
         scale = self._add(
             "Gather", [self._constant(f"{source}_row_scales", scales[:, None]), ids], f"{name}_lookup_scale"
@@ -163,6 +197,10 @@ class _Quantizer:
             return None
         matrix: npt.NDArray[np.float32] = numpy_helper.to_array(tensor)
         return matrix
+
+    def _integers(self, name: str, value: npt.NDArray[np.int8]) -> str:
+        """A constant that stands in the graph once, however often it is asked for."""
+        return self._shared.setdefault(value.tobytes(), self._constant(name, value))
 
     def _constant(self, name: str, value: Array | np.generic) -> str:
         if name not in self._constants:

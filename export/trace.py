@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from export.models.contract import END_ID, TranslationModel
+from service.model.noise import gumbel_noise
 from service.model.onnx_model import Array, Floats, Ids, OnnxModel
 
 NUM_CONTROL_TOKENS = 4
@@ -22,12 +23,14 @@ Outputs = dict[str, Floats]
 @dataclass(frozen=True)
 class Rows:
     """source_ids (batch, source_length), anything beyond a row's length; source_lengths (batch,);
-    token_ids and positions (steps, batch): what each step continues from, and where."""
+    token_ids and positions (steps, batch): what each step continues from, and where; seeds (batch,): of each row's
+    noise, negative for none."""
 
     source_ids: Ids
     source_lengths: Ids
     token_ids: Ids
     positions: Ids
+    seeds: Ids
 
     def inside(self) -> npt.NDArray[np.bool_]:
         """(batch, source_length): the positions before each row's length."""
@@ -44,12 +47,26 @@ class Rows:
     def take(self, order: npt.NDArray[np.int64]) -> Rows:
         """Some of the rows, in another order."""
         return Rows(
-            self.source_ids[order], self.source_lengths[order], self.token_ids[:, order], self.positions[:, order]
+            self.source_ids[order],
+            self.source_lengths[order],
+            self.token_ids[:, order],
+            self.positions[:, order],
+            self.seeds[order],
         )
+
+    def noise(self, step: int) -> Floats:
+        """(batch, source_length): what models that draw are given in a step."""
+        noise = np.zeros(self.source_ids.shape, np.float32)
+        for row, seed in enumerate(self.seeds.tolist()):
+            if seed >= 0:
+                length = int(self.source_lengths[row])
+                noise[row, :length] = gumbel_noise(seed, int(self.positions[step, row]), length)
+        return noise
 
 
 def make_rows(sources: list[list[int]], width: int, num_steps: int, vocabulary_size: int, seed: int) -> Rows:
-    """Rows of given sources and random tokens; row r begins r steps late, so that the rows' ages differ."""
+    """Rows of given sources and random tokens; row r begins r steps late, so that the rows' ages differ; every other
+    one draws."""
     rng = np.random.default_rng(seed)
     ids = np.zeros((len(sources), width), np.int64)
     for row, source in enumerate(sources):
@@ -60,6 +77,7 @@ def make_rows(sources: list[list[int]], width: int, num_steps: int, vocabulary_s
         source_lengths=np.array([len(source) for source in sources]),
         token_ids=rng.integers(NUM_CONTROL_TOKENS, vocabulary_size, (num_steps, len(sources))),
         positions=np.maximum(0, np.arange(num_steps)[:, None] - late[None, :]),
+        seeds=np.where(np.arange(len(sources)) % 2, np.arange(len(sources)), -1),
     )
 
 
@@ -83,17 +101,17 @@ def trace_onnx(
     manifest = model.manifest
     batch, width = rows.source_ids.shape
     states: dict[str, Array] = dict(encode_onnx(model, rows))
-    for state in manifest.states_of("growing"):
+    noise = tuple(state.name for state in manifest.states_of("noise"))
+    for state in manifest.states_of("growing", "noise"):
         shape = state.shape(batch=batch, source_length=width, capacity=capacity or manifest.capacity)
-        filled = np.zeros(shape) if stale is None else stale.normal(size=shape)
+        filled = np.zeros(shape) if stale is None or state.kind == "noise" else stale.normal(size=shape)
         states[state.name] = np.ascontiguousarray(filled, np.float32)
     carried = {f"new_{state.name}": np.zeros_like(states[state.name]) for state in manifest.states_of("carried")}
     token_ids, positions = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
     candidate_ids = np.zeros((batch, manifest.num_candidates), np.int64)
-    outputs: Outputs = {
-        "candidate_log_probabilities": np.zeros(candidate_ids.shape, np.float32),
-        "attention": np.zeros((batch, width), np.float32),
-    }
+    outputs: Outputs = {"candidate_log_probabilities": np.zeros(candidate_ids.shape, np.float32)}
+    if manifest.attention is not None:
+        outputs["attention"] = np.zeros((batch, width), np.float32)
     bound = model.bind_step(
         {"token_ids": token_ids, "positions": positions, "source_lengths": rows.source_lengths, **states},
         {
@@ -103,8 +121,10 @@ def trace_onnx(
             **{f"new_{state.name}": states[state.name] for state in manifest.states_of("growing")},
         },
     )
-    for tokens, here in zip(rows.token_ids, rows.positions, strict=True):
+    for step, (tokens, here) in enumerate(zip(rows.token_ids, rows.positions, strict=True)):
         token_ids[:], positions[:] = tokens, here
+        for name in noise:
+            states[name][...] = rows.noise(step)
         bound.run()
         for name, new in carried.items():
             states[name.removeprefix("new_")][...] = new
@@ -126,11 +146,15 @@ def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Ite
     """As `trace_onnx`, from the model's own `encode` and `step`."""
     lengths = torch.from_numpy(rows.source_lengths)
     states = model.initial_states(torch.from_numpy(rows.source_ids), lengths, int(rows.positions.max()) + 1)
-    for tokens, here in zip(rows.token_ids, rows.positions, strict=True):
+    noise = tuple(spec.name for spec in model.state_specs if spec.kind == "noise")
+    for step, (tokens, here) in enumerate(zip(rows.token_ids, rows.positions, strict=True)):
+        states |= dict.fromkeys(noise, torch.from_numpy(rows.noise(step)))
         output = model.step(torch.from_numpy(tokens), torch.from_numpy(here), lengths, states)
         states = states | output.states
         best, ids = output.logits.log_softmax(-1).topk(num_candidates, dim=-1)
-        made: Outputs = {"candidate_log_probabilities": best.numpy(), "attention": output.attention.numpy()}
+        made: Outputs = {"candidate_log_probabilities": best.numpy()}
+        if output.attention is not None:
+            made["attention"] = output.attention.numpy()
         for spec in model.state_specs:
             if spec.kind == "carried":
                 made[f"new_{spec.name}"] = output.states[spec.name].numpy()

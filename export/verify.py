@@ -82,9 +82,9 @@ def check_parity(
                 log_probabilities = wanted["candidate_log_probabilities"]
                 _check_candidates(wanted_ids, log_probabilities, ids, here)
                 wanted["candidate_log_probabilities"] = log_probabilities[:, :-1]
-                wanted["attention"] = np.pad(
-                    wanted["attention"], ((0, 0), (0, padded.source_ids.shape[1] - bare.source_ids.shape[1]))
-                )
+                if "attention" in wanted:
+                    beyond = padded.source_ids.shape[1] - bare.source_ids.shape[1]
+                    wanted["attention"] = np.pad(wanted["attention"], ((0, 0), (0, beyond)))
                 for name in wanted:
                     _note(differences, name, wanted[name], found[name], here, tolerance)
     return Parity(

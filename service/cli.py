@@ -121,8 +121,21 @@ def _add_translate(subparsers: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--model", metavar="NAME", help="may be left out where the server has one model only")
     _add_version(parser)
     parser.add_argument("--max-length", type=_positive, default=0, metavar="N", help="most tokens to make")
+    parser.add_argument(
+        "--seed", type=_seed, metavar="N", help="draw what the model can draw, such as hard attention's positions"
+    )
     parser.add_argument("--steps", action="store_true", help="a line for each step, with its log-probability")
-    parser.add_argument("--attention", action="store_true", help="a line for each step, with its most attended piece")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="draw what each step attends to; with --steps, name its most attended piece",
+    )
+    parser.add_argument(
+        "--attention-plot",
+        type=_plot_path,
+        metavar="PICTURE",
+        help=f"save the attention between words as a picture ({', '.join(commands.PLOT_SUFFIXES)})",
+    )
     _add_address(parser)
     parser.set_defaults(run=_translate, fail=parser.error)
 
@@ -132,16 +145,27 @@ def _translate(options: argparse.Namespace) -> int:
         options.fail("give either a text or --file")
     if (options.file is None) != (options.output is None):
         options.fail("--file and --output go together")
-    if options.file is not None and (options.steps or options.attention):
-        options.fail("--steps and --attention are for a text, not for a file")
-    chosen = {"model": options.model, "version": options.version, "max_length": options.max_length}
+    if options.file is not None and (options.steps or options.attention or options.attention_plot):
+        options.fail("--steps, --attention and --attention-plot are for a text, not for a file")
+    chosen = {
+        "model": options.model,
+        "version": options.version,
+        "max_length": options.max_length,
+        "seed": options.seed,
+    }
     if options.file is not None:
         commands.translate_file_command(
             options.address, options.file, options.output, concurrency=options.concurrency, **chosen
         )
     else:
         commands.translate_text_command(
-            make_console(), options.address, options.text, steps=options.steps, attention=options.attention, **chosen
+            make_console(),
+            options.address,
+            options.text,
+            steps=options.steps,
+            attention=options.attention,
+            attention_plot=options.attention_plot,
+            **chosen,
         )
     return 0
 
@@ -194,6 +218,19 @@ def _address(value: str) -> str:
     if not re.fullmatch(r".+:\d{1,5}", value):
         raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
     return value
+
+
+def _plot_path(value: str) -> Path:
+    path = Path(value)
+    if path.suffix.lower() not in commands.PLOT_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{value!r} does not end in {', '.join(commands.PLOT_SUFFIXES)}")
+    return path
+
+
+def _seed(value: str) -> int:
+    if not value.isdecimal() or int(value) >= 2**64:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 2^64 - 1")
+    return int(value)
 
 
 def _positive(value: str) -> int:

@@ -90,6 +90,7 @@ def _options(options: pb.DecodingOptions, context: Context) -> Options:
     return Options(
         max_length=options.max_length or None,
         deadline=None if remaining_s is None else time.monotonic() + remaining_s,
+        seed=options.seed if options.HasField("seed") else None,
     )
 
 
@@ -130,6 +131,7 @@ def _model(model: LoadedModel) -> pb.Model:
         source_language=manifest.source_language,
         target_language=manifest.target_language,
         family=manifest.family,
+        attention=manifest.attention,
         precision=manifest.precision,
         execution_provider=model.execution_provider,
         max_source_length=manifest.max_source_length,

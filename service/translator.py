@@ -18,10 +18,11 @@ from service.model.vocabulary import TextStream, Vocabulary
 @dataclass(frozen=True)
 class Options:
     """How to translate: max_length in target tokens, None for the model's most; deadline on the clock of
-    `time.monotonic`, in seconds, or None."""
+    `time.monotonic`, in seconds, or None; seed draws what the model can draw, None takes what is most probable."""
 
     max_length: int | None = None
     deadline: float | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Translator:
         """One StreamedStep a decoder step, as it is made; raises the engine's errors and InvalidRequestError."""
         arrived_at = time.monotonic()
         max_length = self._max_length(options)
+        if include_attention and self._manifest.attention is None:
+            raise InvalidRequestError(f"{self._manifest.name} has no attention")
         if len(source_ids) == 1:
             yield StreamedStep(None, "", "", Completion("", FinishReason.END_OF_SENTENCE, 0.0, 1, 0))
             return
@@ -90,7 +93,11 @@ class Translator:
         log_probability = 0.0
         first_token_s = 0.0
         results = self._engine.translate(
-            source_ids, max_length=max_length, deadline=options.deadline, include_attention=include_attention
+            source_ids,
+            max_length=max_length,
+            deadline=options.deadline,
+            include_attention=include_attention,
+            seed=options.seed,
         )
         async with aclosing(results):
             async for result in results:

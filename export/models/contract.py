@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-StateKind = Literal["constant", "carried", "growing"]
+StateKind = Literal["constant", "carried", "growing", "noise"]
 States = dict[str, Tensor]
 
 PAD_ID, UNKNOWN_ID, BEGIN_ID, END_ID = 0, 1, 2, 3
@@ -22,7 +22,8 @@ class StateSpec:
     """One named decoder state, with its axes in words.
 
     kind: "constant" is written once by `encode`, "carried" is replaced by every step, "growing" gains one
-    entry along its `capacity` axis at `positions[row]` in every step.
+    entry along its `capacity` axis at `positions[row]` in every step, "noise" is given anew before every step: zeros,
+    or standard Gumbel noise where a request wants its choices drawn.
     axes: the first is always "batch"; a whole number is a fixed size; "source_length" and "capacity" vary.
     """
 
@@ -33,10 +34,11 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """logits (batch, vocabulary), attention (batch, source_length), and every carried and growing state, new."""
+    """logits (batch, vocabulary), attention (batch, source_length) or None from a model without any, and every carried
+    and growing state, new."""
 
     logits: Tensor
-    attention: Tensor
+    attention: Tensor | None
     states: States
 
 
@@ -44,6 +46,16 @@ class TranslationModel(nn.Module, ABC):
     """An encoder-decoder whose decoding is a pure function of tensors."""
 
     vocabulary_size: int
+
+    @property
+    @abstractmethod
+    def attention_description(self) -> str | None:
+        """How the target attends to the source, for people; None where the model has no attention."""
+
+    @property
+    def longest_source(self) -> int | None:
+        """Most source tokens, where the weights set a limit of their own."""
+        return None
 
     @property
     @abstractmethod
@@ -72,11 +84,12 @@ class TranslationModel(nn.Module, ABC):
         target_ids (batch, target_length), equal to what `step` would give one token at a time."""
 
     def initial_states(self, source_ids: Tensor, source_lengths: Tensor, capacity: int) -> States:
-        """`encode` plus growing states filled with zeros, with room for `capacity` tokens."""
+        """`encode` plus growing states and noise filled with zeros, with room for `capacity` tokens."""
         states = self.encode(source_ids, source_lengths)
+        batch, source_length = source_ids.shape
         for spec in self.state_specs:
-            if spec.kind == "growing":
-                sizes = {"batch": source_ids.shape[0], "capacity": capacity}
+            if spec.kind in ("growing", "noise"):
+                sizes = {"batch": batch, "source_length": source_length, "capacity": capacity}
                 shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.axes]
                 states[spec.name] = next(self.parameters()).new_zeros(shape)
         return states

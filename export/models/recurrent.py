@@ -1,8 +1,8 @@
-"""A recurrent encoder-decoder with attention and input feeding (Luong, Pham and Manning 2015).
+"""A recurrent encoder-decoder with any attention, or with none.
 
-A bidirectional LSTM or GRU reads the source. At each step the decoder cell reads the previous token and the
-previous attentional state, its hidden state scores every encoder state, and the weighted sum of these and the
-hidden state predict the next token. It does not know how it is trained, exported or served.
+A bidirectional LSTM or GRU reads the source. At each step the decoder's cell reads the previous token and what was
+attended to, and its hidden state and the context predict the next token. Which source positions make the context is the
+attention's affair; how the model is trained, exported or served is not known here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from export.configuration import RecurrentConfiguration
 from export.models import masks
-from export.models.attention import GeneralAttention
+from export.models.attention import Attention
+from export.models.attention.spans import take
 from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
 from export.models.operators import BidirectionalRnn
 
@@ -62,7 +63,13 @@ CELLS: dict[str, type[LstmCell] | type[GruCell]] = {"lstm": LstmCell, "gru": Gru
 
 
 class Recurrent(TranslationModel):
-    """Source and target share one embedding with the output layer (Press and Wolf 2017)."""
+    """Source and target share one embedding with the output layer (Press and Wolf 2017).
+
+    With the decoder's state after the update as query (Luong et al. 2015) the cell reads [token; previous attentional
+    state] ("input feeding", section 3.3), and attends afterwards. With the state before the update (Bahdanau et al.
+    2015) it attends first, and reads [token; context]. Without attention (Sutskever et al. 2014) the encoder's last
+    states are all that the decoder learns of the source.
+    """
 
     def __init__(self, config: RecurrentConfiguration, vocabulary_size: int) -> None:
         super().__init__()
@@ -73,11 +80,15 @@ class Recurrent(TranslationModel):
         self.embedding = nn.Embedding(vocabulary_size, hidden, padding_idx=PAD_ID)
         self.encoder = BidirectionalRnn(rnn, hidden, config.encoder_hidden_size)
         self.cell = CELLS[config.cell](hidden)
+        attention = None if config.attention == "none" else Attention(config.attention, hidden, memory_size)
+        self._attends_first = attention is not None and attention.reads_previous_state
+        context_size = 0 if attention is None else memory_size
+        feed_size = memory_size if self._attends_first else hidden
         self.token_gates = nn.Linear(hidden, self.cell.num_gates * hidden)
-        self.feed_gates = nn.Linear(hidden, self.cell.num_gates * hidden, bias=False)
+        self.feed_gates = nn.Linear(feed_size, self.cell.num_gates * hidden, bias=False)
         self.initial = nn.Linear(memory_size, len(self.cell.state_names) * hidden)
-        self.attention = GeneralAttention(hidden, memory_size)
-        self.attentional = nn.Linear(memory_size + hidden, hidden, bias=False)
+        self.attention = attention
+        self.attentional = nn.Linear(context_size + hidden, hidden, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
         for parameter in self.parameters():
@@ -86,65 +97,77 @@ class Recurrent(TranslationModel):
         nn.init.normal_(self.embedding.weight, std=hidden**-0.5)
 
     @property
+    def attention_description(self) -> str | None:
+        return None if self.attention is None else self.attention.description
+
+    @property
+    def longest_source(self) -> int | None:
+        return None if self.attention is None else self.attention.score.num_locations
+
+    @property
     def state_specs(self) -> tuple[StateSpec, ...]:
-        hidden, memory_size = self.config.hidden_size, 2 * self.config.encoder_hidden_size
-        constant = (
-            StateSpec("memory", "constant", ("batch", "source_length", memory_size)),
-            StateSpec("keys", "constant", ("batch", "source_length", hidden)),
-        )
-        carried = (*self.cell.state_names, "input_feed")
-        return constant + tuple(StateSpec(name, "carried", ("batch", hidden)) for name in carried)
+        attended = () if self.attention is None else self.attention.state_specs
+        carried = (*self.cell.state_names, *(() if self._attends_first else ("input_feed",)))
+        return attended + tuple(StateSpec(name, "carried", ("batch", self.config.hidden_size)) for name in carried)
 
     def encode(self, source_ids: Tensor, source_lengths: Tensor) -> States:
-        """As `TranslationModel.encode`. The decoder starts from the mean of the encoder's states (Bahdanau et al.
-        2015 start from the first one); a product, since onnxruntime sums a single row in another order."""
         embedded = self.dropout(self.embedding(source_ids))
         memory = self.dropout(self.encoder(embedded, source_lengths))
-        visible = masks.source_mask(source_lengths, source_ids.shape[1])
-        shares = visible.to(memory.dtype) / source_lengths[:, None]
-        mean = torch.matmul(shares[:, None], memory)[:, 0]
-        carried = torch.tanh(self.initial(mean)).chunk(len(self.cell.state_names), -1)
-        states = {"memory": memory, "keys": self.attention.keys(memory)}
-        states |= dict(zip(self.cell.state_names, carried, strict=True))
-        states["input_feed"] = torch.zeros_like(carried[0])
+        carried = torch.tanh(self.initial(self._summary(memory, source_lengths)))
+        states = {} if self.attention is None else self.attention.encode(memory)
+        states |= dict(zip(self.cell.state_names, carried.chunk(len(self.cell.state_names), -1), strict=True))
+        if not self._attends_first:
+            states["input_feed"] = torch.zeros_like(states["hidden"])
         return states
 
-    def step(
-        self,
-        token_ids: Tensor,
-        positions: Tensor,  # noqa: ARG002
-        source_lengths: Tensor,
-        states: States,
-    ) -> StepOutput:
-        visible = masks.source_mask(source_lengths, states["memory"].shape[1])
+    def step(self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States) -> StepOutput:
         gates = self.token_gates(self.embedding(token_ids))
-        attention, new_states = self._advance(gates, visible, states)
-        return StepOutput(self._logits(new_states["input_feed"]), attention, new_states)
+        attentional, weights, new_states = self._advance(gates, positions, source_lengths, states)
+        return StepOutput(self._logits(attentional), weights, new_states)
 
     def forward(self, source_ids: Tensor, source_lengths: Tensor, target_ids: Tensor) -> Tensor:
         states = self.encode(source_ids, source_lengths)
-        visible = masks.source_mask(source_lengths, source_ids.shape[1])
         all_gates = self.token_gates(self.dropout(self.embedding(target_ids)))
-        attentional = []
-        for gates in all_gates.unbind(1):
-            _, new_states = self._advance(gates, visible, states)
+        all_attentional = []
+        for position, gates in enumerate(all_gates.unbind(1)):
+            positions = torch.full_like(source_lengths, position)
+            attentional, _, new_states = self._advance(gates, positions, source_lengths, states)
             states = states | new_states
-            attentional.append(states["input_feed"])
-        return self._logits(torch.stack(attentional, 1))
+            all_attentional.append(attentional)
+        return self._logits(torch.stack(all_attentional, 1))
 
-    def _advance(self, token_gates: Tensor, visible: Tensor, states: States) -> tuple[Tensor, States]:
-        """One position: attention weights (batch, source_length) and every carried state, new.
+    def _summary(self, memory: Tensor, source_lengths: Tensor) -> Tensor:
+        """What the decoder starts from, (batch, memory size): the mean of the encoder's states, or the last state of
+        each direction where there will be no attention.
 
-        h_t = cell([token; input feed]); c_t = attention(h_t); the attentional state tanh(W_c [c_t; h_t])
-        (Luong et al. 2015, equation 5) predicts the token and is fed to the next step (section 3.3).
+        The mean is a product, since onnxruntime sums a single row in another order.
         """
-        gates = token_gates + self.feed_gates(states["input_feed"])
-        state = self.cell(gates, tuple(states[name] for name in self.cell.state_names))
-        context, weights = self.attention(state[0], states["keys"], states["memory"], visible)
-        attentional = torch.tanh(self.attentional(torch.cat([context, state[0]], -1)))
-        new_states = dict(zip(self.cell.state_names, state, strict=True))
-        new_states["input_feed"] = self.dropout(attentional)
-        return weights, new_states
+        if self.attention is None:
+            ahead = take(memory, source_lengths[:, None] - 1)[:, 0, : self.config.encoder_hidden_size]
+            return torch.cat([ahead, memory[:, 0, self.config.encoder_hidden_size :]], -1)
+        visible = masks.source_mask(source_lengths, memory.shape[1])
+        shares = visible.to(memory.dtype) / source_lengths[:, None]
+        return torch.matmul(shares[:, None], memory)[:, 0]
+
+    def _advance(
+        self, token_gates: Tensor, positions: Tensor, source_lengths: Tensor, states: States
+    ) -> tuple[Tensor, Tensor | None, States]:
+        """One position: the attentional state tanh(W_c [c_t; h_t]) (Luong et al. 2015, equation 5), which predicts the
+        token, the attention weights (batch, source_length), and every carried state, new."""
+        before = tuple(states[name] for name in self.cell.state_names)
+        context, weights = None, None
+        if self.attention is not None and self._attends_first:
+            context, weights = self.attention(before[0], positions, source_lengths, states)
+        fed = states["input_feed"] if context is None else context
+        after = self.cell(token_gates + self.feed_gates(fed), before)
+        if self.attention is not None and not self._attends_first:
+            context, weights = self.attention(after[0], positions, source_lengths, states)
+        seen = after[0] if context is None else torch.cat([context, after[0]], -1)
+        attentional = self.dropout(torch.tanh(self.attentional(seen)))
+        new_states = dict(zip(self.cell.state_names, after, strict=True))
+        if not self._attends_first:
+            new_states["input_feed"] = attentional
+        return attentional, weights, new_states
 
     def _logits(self, attentional: Tensor) -> Tensor:
         return F.linear(attentional, self.embedding.weight, self.output_bias)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from export.configuration import TransformerConfiguration
 from export.models import masks
-from export.models.attention import MultiHeadAttention
 from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
+from export.models.multi_head import MultiHeadAttention
 
 
 def sinusoidal_positions(length: int, hidden: int) -> Tensor:
@@ -23,6 +23,17 @@ def sinusoidal_positions(length: int, hidden: int) -> Tensor:
     rates = torch.exp(torch.arange(hidden // 2) * (-math.log(10_000.0) / (hidden // 2 - 1)))
     angles = torch.arange(length)[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def mean_of_heads(weights: Tensor, heads: tuple[int, ...]) -> Tensor:
+    """weights (batch, heads, source_length) -> (batch, source_length): the mean of some heads, of all where none is
+    named.
+
+    Head by head, since onnxruntime's ReduceMean adds many heads of a single row in another order.
+    """
+    chosen = [weights[:, head] for head in heads or range(weights.shape[1])]
+    total = sum(chosen[1:], chosen[0])
+    return total if len(chosen) == 1 else total / len(chosen)
 
 
 class FeedForward(nn.Module):
@@ -117,6 +128,13 @@ class Transformer(TranslationModel):
         nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
 
     @property
+    def attention_description(self) -> str:
+        """Such as "multi-head, layer 2, mean of heads 0, 3 (counted from 0)"."""
+        heads = self.config.alignment_heads or range(self.config.num_heads)
+        named = f"head {heads[0]}" if len(heads) == 1 else f"mean of heads {', '.join(map(str, heads))}"
+        return f"multi-head, layer {self.config.alignment_layer}, {named} (counted from 0)"
+
+    @property
     def state_specs(self) -> tuple[StateSpec, ...]:
         heads, head_size = self.config.num_heads, self.config.hidden_size // self.config.num_heads
         specs = []
@@ -135,15 +153,26 @@ class Transformer(TranslationModel):
         return states
 
     def step(self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States) -> StepOutput:
-        x = self._embed(token_ids, self.position_encodings[positions])
-        visible = masks.source_mask(source_lengths, states["cross_keys_0"].shape[2])
-        new_states: States = {}
-        for i, layer in enumerate(self.decoder_layers):
-            x, weights, caches = layer.step(x, positions, visible, states, i)  # type: ignore[operator]
-            new_states |= caches
-            if i == self.config.alignment_layer:
-                attention = weights.mean(1)
+        """As `TranslationModel.step`; attention is the mean of the configured heads of the configured layer."""
+        x, weights, new_states = self._advance(token_ids, positions, source_lengths, states)
+        attention = mean_of_heads(weights[self.config.alignment_layer], self.config.alignment_heads)
         return StepOutput(self._logits(x), attention, new_states)
+
+    def cross_attention_weights(self, source_ids: Tensor, source_lengths: Tensor, target_ids: Tensor) -> Tensor:
+        """Every decoder layer's and head's weights (layers, batch, heads, target_length, source_length).
+
+        target_ids (batch, target_length) are given to `step` one after another, `BEGIN_ID` first: entry t holds what
+        the step computes that predicts the token after target_ids[:, t].
+        """
+        target_length = target_ids.shape[1]
+        states = self.initial_states(source_ids, source_lengths, target_length)
+        steps = []
+        for position, token_ids in enumerate(target_ids.unbind(1)):
+            positions = torch.full_like(token_ids, position)
+            _, weights, new_states = self._advance(token_ids, positions, source_lengths, states)
+            states = states | new_states
+            steps.append(torch.stack(weights))
+        return torch.stack(steps, 3)
 
     def forward(self, source_ids: Tensor, source_lengths: Tensor, target_ids: Tensor) -> Tensor:
         memory, visible = self._memory(source_ids, source_lengths)
@@ -153,6 +182,20 @@ class Transformer(TranslationModel):
         for layer in self.decoder_layers:
             x = layer(x, causal, memory, visible)
         return self._logits(x)
+
+    def _advance(
+        self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States
+    ) -> tuple[Tensor, list[Tensor], States]:
+        """One position: x (batch, hidden), each layer's cross-attention weights (batch, heads, source_length), and
+        every growing state, new."""
+        x = self._embed(token_ids, self.position_encodings[positions])
+        visible = masks.source_mask(source_lengths, states["cross_keys_0"].shape[2])
+        all_weights, new_states = [], States()
+        for i, layer in enumerate(self.decoder_layers):
+            x, weights, caches = layer.step(x, positions, visible, states, i)  # type: ignore[operator]
+            all_weights.append(weights)
+            new_states |= caches
+        return x, all_weights, new_states
 
     def _memory(self, source_ids: Tensor, source_lengths: Tensor) -> tuple[Tensor, Tensor]:
         source_length = source_ids.shape[1]

@@ -65,8 +65,8 @@ def read_parallel(corpus: Path, split: str, data: DataConfiguration) -> tuple[li
     return source, target
 
 
-def train_vocabulary(sentences: Sequence[str], size: int, path: Path) -> None:
-    """Write a SentencePiece BPE model with `size` pieces to `path`.
+def train_vocabulary(sentences: Sequence[str], size: int, path: Path, placeholders: Sequence[str] = ()) -> None:
+    """Write a SentencePiece BPE model with `size` pieces to `path`; `placeholders` are pieces that it never splits.
 
     Raises ConfigurationError where the sentences do not hold so many pieces, or hold more characters.
     """
@@ -81,6 +81,7 @@ def train_vocabulary(sentences: Sequence[str], size: int, path: Path) -> None:
             unk_id=UNKNOWN_ID,
             bos_id=BEGIN_ID,
             eos_id=END_ID,
+            user_defined_symbols=list(placeholders),
             minloglevel=2,
         )
     except RuntimeError as error:

@@ -10,16 +10,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import sacrebleu
 import sentencepiece
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, save_weights
+from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, WEIGHTS_FILE, save_weights, start_from
 from export.configuration import OptimizationConfiguration, TrainingConfiguration, load_configuration
 from export.errors import ConfigurationError, DivergedError
+from export.metrics import bleu
 from export.models.build import build_model
 from export.models.contract import PAD_ID, TranslationModel
 from export.training.data import (
@@ -38,6 +38,8 @@ from export.training.monitor import EpochMetrics, Monitor
 from export.training.state import restore, snapshot
 
 STATE_FILE = "training_state.pt"
+_UNTRAINED = {"alignment_layer", "alignment_heads", "test", "licence", "citation", "golden"}
+"""Keys of a configuration that a run in progress may find changed."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class Trainer:
         fabric.seed_everything(self._options.seed)
         self._sentences = _prepare(config_path, config, corpus, folder, fabric)
         model = build_model(config.model, self._sentences.pieces.get_piece_size())
+        base = None if (folder / STATE_FILE).exists() else _base(config_path, config)
+        if base is not None:
+            fresh = start_from(model, base)
+            if fabric.is_global_zero:
+                print(f"weights of {base}; freshly drawn: {', '.join(fresh) or 'none'}", flush=True)
         average_weights = get_ema_multi_avg_fn(self._options.ema_decay)  # type: ignore[no-untyped-call]
         self._average = AveragedModel(model, multi_avg_fn=average_weights).to(fabric.device)
         self._model = model
@@ -186,7 +193,8 @@ class Trainer:
         averaged = self._average.module
         assert isinstance(averaged, TranslationModel)
         sentences = self._sentences
-        return validate(averaged.eval(), sentences.validation, sentences.references, sentences.pieces)
+        language = self._config.data.target_language
+        return validate(averaged.eval(), sentences.validation, sentences.references, sentences.pieces, language)
 
 
 def _require_same_model(config: TrainingConfiguration, folder: Path) -> None:
@@ -194,8 +202,22 @@ def _require_same_model(config: TrainingConfiguration, folder: Path) -> None:
     if not (folder / STATE_FILE).exists():
         return
     before = load_configuration(folder / CONFIGURATION_FILE)
-    if (before.model, before.data) != (config.model, config.data):
+    if any(
+        one.model_dump(exclude=_UNTRAINED) != other.model_dump(exclude=_UNTRAINED)
+        for one, other in ((before.model, config.model), (before.data, config.data))
+    ):
         raise ConfigurationError(f"{folder} holds a run with another [model] or [data]; choose another --output")
+
+
+def _base(config_path: Path, config: TrainingConfiguration) -> Path | None:
+    """The checkpoint to start from; raises ConfigurationError where there is none."""
+    if config.optimization.start_from is None:
+        return None
+    folder = config_path.parent / config.optimization.start_from
+    for name in (WEIGHTS_FILE, VOCABULARY_FILE):
+        if not (folder / name).is_file():
+            raise ConfigurationError(f"start_from: {folder / name} is missing")
+    return folder
 
 
 def _prepare(
@@ -210,7 +232,10 @@ def _prepare(
         if config_path.resolve() != (folder / CONFIGURATION_FILE).resolve():
             shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
         if not vocabulary_path.exists():
-            train_vocabulary(source + target, data.vocabulary_size, vocabulary_path)
+            if base := _base(config_path, config):
+                shutil.copyfile(base / VOCABULARY_FILE, vocabulary_path)
+            else:
+                train_vocabulary(source + target, data.vocabulary_size, vocabulary_path, data.placeholders)
     fabric.barrier()
     train_pairs = [
         (source, target)
@@ -239,6 +264,7 @@ def validate(
     pairs: list[Pair],
     references: list[str],
     pieces: sentencepiece.SentencePieceProcessor,
+    target_language: str,
 ) -> Validation:
     """Score a model in evaluation mode; every process scores the whole split, so that all agree."""
     device = next(model.parameters()).device
@@ -249,4 +275,4 @@ def validate(
         loss_sum += smoothed_loss(model, batch, 0.0).item() * num_tokens
         token_sum += num_tokens
     hypotheses = pieces.decode(greedy(model, [source for source, _ in pairs]))
-    return Validation(loss_sum / token_sum, sacrebleu.corpus_bleu(hypotheses, [references]).score)
+    return Validation(loss_sum / token_sum, bleu(target_language).corpus_score(hypotheses, [references]).score)

@@ -61,10 +61,12 @@ class AsyncClient:
         model: str,
         version: int = 0,
         max_length: int = 0,
+        seed: int | None = None,
         timeout_s: float | None = None,
     ) -> list[Translation]:
-        """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's longest."""
-        request = messages.translate_request(texts, model=model, version=version, max_length=max_length)
+        """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's
+        longest; seed: draw what the model can draw, None: take what is most probable."""
+        request = messages.translate_request(texts, model=model, version=version, max_length=max_length, seed=seed)
         with named_errors(self.address):
             response = await self._stub.Translate(request, timeout=timeout_s)
         return messages.translations_from(response, num_texts=len(texts))
@@ -76,12 +78,18 @@ class AsyncClient:
         model: str,
         version: int = 0,
         max_length: int = 0,
+        seed: int | None = None,
         timeout_s: float | None = None,
         include_attention: bool = False,
     ) -> AsyncGenerator[StepEvent | Completion, None]:
         """Each decoder step as it is made, then one completion."""
         request = messages.stream_request(
-            text, model=model, version=version, max_length=max_length, include_attention=include_attention
+            text,
+            model=model,
+            version=version,
+            max_length=max_length,
+            seed=seed,
+            include_attention=include_attention,
         )
         reader = messages.StreamReader()
         call = self._stub.StreamTranslate(request, timeout=timeout_s)
@@ -133,10 +141,12 @@ class Client:
         model: str,
         version: int = 0,
         max_length: int = 0,
+        seed: int | None = None,
         timeout_s: float | None = None,
     ) -> list[Translation]:
-        """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's longest."""
-        request = messages.translate_request(texts, model=model, version=version, max_length=max_length)
+        """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's
+        longest; seed: draw what the model can draw, None: take what is most probable."""
+        request = messages.translate_request(texts, model=model, version=version, max_length=max_length, seed=seed)
         with named_errors(self.address):
             response = self._stub.Translate(request, timeout=timeout_s)
         return messages.translations_from(response, num_texts=len(texts))
@@ -148,12 +158,18 @@ class Client:
         model: str,
         version: int = 0,
         max_length: int = 0,
+        seed: int | None = None,
         timeout_s: float | None = None,
         include_attention: bool = False,
     ) -> Generator[StepEvent | Completion, None, None]:
         """Each decoder step as it is made, then one completion."""
         request = messages.stream_request(
-            text, model=model, version=version, max_length=max_length, include_attention=include_attention
+            text,
+            model=model,
+            version=version,
+            max_length=max_length,
+            seed=seed,
+            include_attention=include_attention,
         )
         reader = messages.StreamReader()
         call = self._stub.StreamTranslate(request, timeout=timeout_s)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 
 from service.client.client import AsyncClient, Client
-from service.client.errors import ModelNotFoundError
+from service.client.drawing import show_attention
+from service.client.errors import ModelNotFoundError, PlotUnavailableError
 from service.client.files import translate_file
 from service.client.terminal import (
     file_progress,
@@ -21,8 +24,10 @@ from service.client.terminal import (
     show_steps,
 )
 from service.client.types import Completion, ModelInfo, StepEvent
+from service.client.words import word_attention
 
 LIST_TIMEOUT_S = 10.0
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def translate_text_command(
@@ -33,18 +38,33 @@ def translate_text_command(
     model: str | None,
     version: int = 0,
     max_length: int = 0,
+    seed: int | None = None,
     steps: bool = False,
     attention: bool = False,
+    attention_plot: Path | None = None,
 ) -> None:
-    """Stream one translation to the terminal: the text as it grows, or a line for each step."""
+    """Stream one translation to the terminal: the text as it grows, a line for each step, or the attention drawn.
+
+    attention_plot: a file with one of PLOT_SUFFIXES for a picture of the attention between words. Raises
+    PlotUnavailableError, before anything is translated, where a picture is asked for and matplotlib is missing.
+    """
+    save_plot = None if attention_plot is None else _plotter(attention_plot)
+    include_attention = attention or attention_plot is not None
+    seen: list[StepEvent | Completion] = []
     with Client(address) as client:
         name = model or only_model(client.list_models(timeout_s=LIST_TIMEOUT_S), address)
-        stream = client.stream(text, model=name, version=version, max_length=max_length, include_attention=attention)
+        stream = client.stream(
+            text,
+            model=name,
+            version=version,
+            max_length=max_length,
+            seed=seed,
+            include_attention=include_attention,
+        )
         with closing(stream):
-            if steps or attention:
-                show_steps(console, stream)
-            else:
-                _show_growing_text(console, stream)
+            _show(console, _remembered(stream, seen), steps=steps, attention=attention)
+    if save_plot is not None:
+        save_plot(name, seen)
 
 
 def translate_file_command(
@@ -55,6 +75,7 @@ def translate_file_command(
     model: str | None,
     version: int = 0,
     max_length: int = 0,
+    seed: int | None = None,
     concurrency: int = 16,
 ) -> None:
     """Translate a file with a progress bar on stderr."""
@@ -71,6 +92,7 @@ def translate_file_command(
                     model=name,
                     version=version,
                     max_length=max_length,
+                    seed=seed,
                     concurrency=concurrency,
                     on_line=on_line,
                 )
@@ -95,6 +117,44 @@ def only_model(models: Sequence[ModelInfo], address: str) -> str:
     if len(names) > 1:
         raise ModelNotFoundError(f"choose a model with --model: the server at {address} has {', '.join(names)}")
     return names[0]
+
+
+def _show(console: Console, events: Iterable[StepEvent | Completion], *, steps: bool, attention: bool) -> None:
+    if steps:
+        show_steps(console, events)
+    elif attention:
+        show_attention(console, events)
+    else:
+        _show_growing_text(console, events)
+
+
+def _remembered(
+    events: Iterable[StepEvent | Completion], seen: list[StepEvent | Completion]
+) -> Iterator[StepEvent | Completion]:
+    for event in events:
+        seen.append(event)
+        yield event
+
+
+def _plotter(path: Path) -> Callable[[str, Sequence[StepEvent | Completion]], None]:
+    """Saves the attention of a model's whole stream as a picture."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    try:
+        from service.client.plot import save_attention_plot
+    except ModuleNotFoundError:
+        raise PlotUnavailableError(
+            "a picture of the attention needs matplotlib: pip install 'stepstream[plot]'"
+        ) from None
+
+    def save(model: str, events: Sequence[StepEvent | Completion]) -> None:
+        attention = word_attention([event for event in events if isinstance(event, StepEvent)])
+        for event in events:
+            if isinstance(event, Completion):
+                title = f"{model} version {event.version}"
+                save_attention_plot(path, attention, title=title, translation=event.text)
+
+    return save
 
 
 def _show_growing_text(console: Console, events: Iterable[StepEvent | Completion]) -> None:

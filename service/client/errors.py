@@ -6,6 +6,8 @@ StepstreamError               each message is one line for the person who made t
 ├── InvalidRequestError       no text, a text that is too long, an option out of range
 ├── OverloadedError           the queue is full; the same request may succeed later
 ├── DeadlineError             the caller's time limit passed
+├── PlotUnavailableError      what draws pictures is not installed
+├── MissingFontError          no font shows some character of a text
 └── ServerError               anything else that the server answers
     └── ServerProcessError    a server started as a child process did not start or did not stop as it should
 """
@@ -42,6 +44,14 @@ class OverloadedError(StepstreamError):
 
 class DeadlineError(StepstreamError):
     """The time limit passed before the answer was complete."""
+
+
+class PlotUnavailableError(StepstreamError):
+    """What draws pictures is not installed."""
+
+
+class MissingFontError(StepstreamError):
+    """No font shows some character of a text."""
 
 
 class ServerError(StepstreamError):

@@ -25,6 +25,7 @@ async def translate_lines(
     model: str,
     version: int = 0,
     max_length: int = 0,
+    seed: int | None = None,
     concurrency: int = 16,
 ) -> AsyncGenerator[str, None]:
     """The translation of each line, in the order of the lines.
@@ -34,7 +35,7 @@ async def translate_lines(
     A request that finds the queue full is sent again after each of RETRY_PAUSES_S. Raises a StepstreamError; one that
     the line itself caused names the line, from 1.
     """
-    translator = _LineTranslator(client, model, version, max_length, asyncio.Semaphore(concurrency))
+    translator = _LineTranslator(client, model, version, max_length, seed, asyncio.Semaphore(concurrency))
     window: deque[asyncio.Task[str]] = deque()
     number = 0
     try:
@@ -57,6 +58,7 @@ class _LineTranslator:
     model: str
     version: int
     max_length: int
+    seed: int | None
     free: asyncio.Semaphore
 
     async def translate(self, number: int, line: str) -> str:
@@ -78,7 +80,7 @@ class _LineTranslator:
 
     async def _translate_once(self, line: str) -> str:
         (translation,) = await self.client.translate(
-            [line], model=self.model, version=self.version, max_length=self.max_length
+            [line], model=self.model, version=self.version, max_length=self.max_length, seed=self.seed
         )
         return " ".join(translation.text.splitlines())
 
@@ -91,6 +93,7 @@ async def translate_file(
     model: str,
     version: int = 0,
     max_length: int = 0,
+    seed: int | None = None,
     concurrency: int = 16,
     on_line: Callable[[int], None] = lambda _: None,
 ) -> int:
@@ -106,7 +109,13 @@ async def translate_file(
         async with _replacing(target) as output_file:
             lines = _read_lines(input_file, source, sizes)
             translations = translate_lines(
-                client, lines, model=model, version=version, max_length=max_length, concurrency=concurrency
+                client,
+                lines,
+                model=model,
+                version=version,
+                max_length=max_length,
+                seed=seed,
+                concurrency=concurrency,
             )
             async with aclosing(lines), aclosing(translations):
                 async for translation in translations:

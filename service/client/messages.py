@@ -15,15 +15,17 @@ _FINISH_REASONS = {
 }
 
 
-def translate_request(texts: Sequence[str], *, model: str, version: int, max_length: int) -> pb.TranslateRequest:
+def translate_request(
+    texts: Sequence[str], *, model: str, version: int, max_length: int, seed: int | None
+) -> pb.TranslateRequest:
     """The message of Translate; raises InvalidRequestError for a value that no message can carry."""
     with _representable():
-        options = pb.DecodingOptions(max_length=max_length)
+        options = pb.DecodingOptions(max_length=max_length, seed=seed)
         return pb.TranslateRequest(model=model, version=version, texts=texts, options=options)
 
 
 def stream_request(
-    text: str, *, model: str, version: int, max_length: int, include_attention: bool
+    text: str, *, model: str, version: int, max_length: int, seed: int | None, include_attention: bool
 ) -> pb.StreamTranslateRequest:
     """The message of StreamTranslate; raises InvalidRequestError for a value that no message can carry."""
     with _representable():
@@ -31,7 +33,7 @@ def stream_request(
             model=model,
             version=version,
             text=text,
-            options=pb.DecodingOptions(max_length=max_length),
+            options=pb.DecodingOptions(max_length=max_length, seed=seed),
             include_attention=include_attention,
         )
 
@@ -112,6 +114,7 @@ def model_from(message: pb.Model) -> ModelInfo:
         source_language=message.source_language,
         target_language=message.target_language,
         family=message.family,
+        attention=message.attention if message.HasField("attention") else None,
         precision=message.precision,
         execution_provider=message.execution_provider,
         max_source_length=message.max_source_length,

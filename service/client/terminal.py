@@ -38,22 +38,6 @@ def show_delta(console: Console, text: str) -> None:
     console.print(Text(text), end="", soft_wrap=True)
 
 
-def show_steps(console: Console, events: Iterable[StepEvent | Completion]) -> None:
-    """Each step as it arrives, then the whole translation with the times that this side's clock took."""
-    text = ""
-    first_token_ms: float | None = None
-    start_s = time.perf_counter()
-    for event in events:
-        elapsed_ms = (time.perf_counter() - start_s) * 1000
-        match event:
-            case StepEvent():
-                first_token_ms = elapsed_ms if first_token_ms is None else first_token_ms
-                text += event.text_delta
-                show_step(console, event, text)
-            case Completion():
-                show_completion(console, event, first_token_ms=first_token_ms, total_ms=elapsed_ms)
-
-
 def show_step(console: Console, step: StepEvent, text: str) -> None:
     """One line: index, piece, log-probability, the most attended source piece if there is one, the text so far."""
     line = Text()
@@ -65,6 +49,29 @@ def show_step(console: Console, step: StepEvent, text: str) -> None:
         line.append(f"  {_padded(piece)} {weight:.2f}", style="magenta")
     line.append(f"  {text}")
     console.print(line, soft_wrap=True)
+
+
+def show_steps(
+    console: Console,
+    events: Iterable[StepEvent | Completion],
+    show: Callable[[Console, StepEvent, str], None] = show_step,
+) -> None:
+    """Each step as it arrives, then the whole translation with the times that this side's clock took.
+
+    show: draws one step, given the text up to it.
+    """
+    text = ""
+    first_token_ms: float | None = None
+    start_s = time.perf_counter()
+    for event in events:
+        elapsed_ms = (time.perf_counter() - start_s) * 1000
+        match event:
+            case StepEvent():
+                first_token_ms = elapsed_ms if first_token_ms is None else first_token_ms
+                text += event.text_delta
+                show(console, event, text)
+            case Completion():
+                show_completion(console, event, first_token_ms=first_token_ms, total_ms=elapsed_ms)
 
 
 def show_completion(console: Console, completion: Completion, *, first_token_ms: float | None, total_ms: float) -> None:
@@ -88,13 +95,13 @@ def show_title(console: Console, model: ModelInfo) -> None:
 def show_models(console: Console, models: Sequence[ModelInfo]) -> None:
     """A table, one row for each version; a terminal that is too narrow wraps its lines, and nothing is cut off."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
-    for heading in ("model", "version", "languages", "family", "precision", "runs on", "limits"):
+    for heading in ("model", "version", "languages", "family", "precision", "runs on", "limits", "attention"):
         table.add_column(heading, no_wrap=True)
     for model in models:
         provider = model.execution_provider.removesuffix("ExecutionProvider")
         limits = f"{model.max_source_length}/{model.max_target_length}"
-        cells = (model.name, str(model.version), _languages(model), model.family, model.precision, provider, limits)
-        table.add_row(*map(Text, cells))
+        architecture = model.family, model.precision, provider, limits, model.attention or "none"
+        table.add_row(*map(Text, (model.name, str(model.version), _languages(model), *architecture)))
     table.width = console.measure(table, options=console.options.update(max_width=UNLIMITED_WIDTH)).maximum
     console.print(table, crop=False)
     show_line(console, "limits: longest source and target in tokens, the end of the sentence included", style="dim")
@@ -107,6 +114,7 @@ def show_model(console: Console, model: ModelInfo) -> None:
         "version": str(model.version),
         "languages": _languages(model),
         "family": model.family,
+        "attention": model.attention or "none",
         "precision": model.precision,
         "execution provider": model.execution_provider,
         "longest source": f"{model.max_source_length} tokens",

@@ -73,13 +73,15 @@ class Completion:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One loaded version of a model. certificate_json is empty in a list of models."""
+    """One loaded version of a model. attention says how the target attends to the source, None where it does not;
+    certificate_json is empty in a list of models."""
 
     name: str
     version: int
     source_language: str
     target_language: str
     family: str
+    attention: str | None
     precision: str
     execution_provider: str
     max_source_length: int

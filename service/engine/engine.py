@@ -102,13 +102,14 @@ class Engine:
         max_length: int,
         deadline: float | None = None,
         include_attention: bool = False,
+        seed: int | None = None,
     ) -> AsyncGenerator[StepResult, None]:
         """Each step of one translation as it is made; closing the iterator frees the row before the next step.
 
         deadline is on the clock of `time.monotonic`. Raises QueueFullError, DeadlineExceededError, EncodeFailedError,
         StoppingError or EngineFailedError.
         """
-        request = Request(next(self._ids), source_ids, max_length, deadline, include_attention)
+        request = Request(next(self._ids), source_ids, max_length, deadline, include_attention, seed)
         mailbox: Mailbox = asyncio.Queue()
         self._command(_Submit(request, mailbox))
         ended = False

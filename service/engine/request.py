@@ -17,13 +17,15 @@ class FinishReason(Enum):
 @dataclass(frozen=True)
 class Request:
     """One source to translate. source_ids end in the end of the sentence; max_length counts target tokens, the end
-    of the sentence included; deadline is on the engine's clock, in seconds, or None."""
+    of the sentence included; deadline is on the engine's clock, in seconds, or None; seed draws what the model can
+    draw, None takes what is most probable."""
 
     request_id: int
     source_ids: tuple[int, ...]
     max_length: int
     deadline: float | None = None
     include_attention: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Rows(Protocol):
 
     def encode(self, sources: Sequence[Sequence[int]]) -> Encoded: ...
 
-    def join(self, encoded: Encoded) -> None: ...
+    def join(self, encoded: Encoded, seeds: Sequence[int | None]) -> None: ...
 
     def leave(self, row: int) -> int: ...
 
@@ -62,7 +62,7 @@ class Runner:
             if len(requests) == 1:
                 return [(requests[0].request_id, error)]
             return [failed for request in requests for failed in self.join([request])]
-        self._rows.join(encoded)
+        self._rows.join(encoded, [request.seed for request in requests])
         self._running += [_Running(r, make_search(r, end_id=self._end_id), now) for r in requests]
         return []
 
@@ -87,7 +87,7 @@ class Runner:
             choice = running.search.advance(all_ids[row], all_log_probabilities[row])
             request = running.request
             attention: list[float] = []
-            if request.include_attention:
+            if request.include_attention and candidates.attention is not None:
                 attention = candidates.attention[row, : len(request.source_ids)].tolist()
             result = StepResult(
                 running.num_tokens,

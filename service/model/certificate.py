@@ -81,16 +81,26 @@ class Invariance(_Part):
     num_sentences: PositiveInt
 
 
+class PlaceholdersKept(_Part):
+    """Sentences whose source holds placeholders (%s, {0}), and those whose translation holds exactly the same."""
+
+    num_with_placeholders: PositiveInt
+    num_kept: NonNegativeInt
+
+
 class Scores(_Part):
     """Corpus scores of greedy translation on one split of a parallel corpus."""
 
     split: str
     num_sentences: PositiveInt
-    bleu: Score = Field(description="cased sacreBLEU, 13a tokenization")
+    bleu: Score = Field(description="cased sacreBLEU with its tokenizer for the target language")
     bleu_signature: str
-    bleu_lowercased_tokenized: Score = Field(description="as the literature on this corpus scores it")
+    bleu_lowercased_tokenized: Score | None = Field(
+        None, description="as the literature scores it; none for a language without Moses' rules"
+    )
     chrf: Score
     chrf_signature: str
+    placeholders_kept: PlaceholdersKept | None = Field(None, description="none where no source has placeholders")
 
 
 class Quantization(_Part):

@@ -17,10 +17,19 @@ from service.model.errors import BundleError
 MANIFEST_FILE = "manifest.json"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
-StateKind = Literal["constant", "carried", "growing"]
+StateKind = Literal["constant", "carried", "growing", "noise"]
 Precision = Literal["fp32", "int8"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 TokenId = Annotated[int, Field(ge=0)]
+
+
+_AXES: dict[StateKind, list[list[str]]] = {
+    "constant": [["batch"], ["batch", "source_length"]],
+    "carried": [["batch"]],
+    "growing": [["batch", "capacity"]],
+    "noise": [["batch", "source_length"]],
+}
+"""The axes with a name that a state of each kind may have."""
 
 
 class _Part(BaseModel):
@@ -31,7 +40,8 @@ class State(_Part):
     """One decoder state. axes: "batch" first; "source_length" and "capacity" vary, whole numbers do not.
 
     kind: constant states are written once by the encoder; carried ones are replaced by every step; growing ones
-    gain one entry along "capacity" at each row's position.
+    gain one entry along "capacity" at each row's position; noise is given anew before every step, zeros or standard
+    Gumbel noise.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -42,11 +52,7 @@ class State(_Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         named = [axis for axis in self.axes if isinstance(axis, str)]
-        varying = {"constant": "source_length", "growing": "capacity"}.get(self.kind)
-        allowed = [["batch"]] if varying is None else [["batch"], ["batch", varying]]
-        if self.kind == "growing":
-            allowed = [["batch", "capacity"]]
-        if not self.axes or self.axes[0] != "batch" or named not in allowed:
+        if not self.axes or self.axes[0] != "batch" or named not in _AXES[self.kind]:
             raise ValueError(f"a {self.kind} state cannot have the axes {list(self.axes)}")
         return self
 
@@ -81,6 +87,7 @@ class Manifest(_Part):
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
     version: PositiveInt
     family: Literal["transformer", "recurrent"]
+    attention: str | None = Field(description="how the target attends to the source, for people; null: not at all")
     precision: Precision
     source_language: str
     target_language: str
@@ -115,8 +122,8 @@ class Manifest(_Part):
         """A length rounded up to length_multiple: padding to a multiple changes no result at all."""
         return -(-length // self.length_multiple) * self.length_multiple
 
-    def states_of(self, kind: StateKind) -> tuple[State, ...]:
-        return tuple(state for state in self.states if state.kind == kind)
+    def states_of(self, *kinds: StateKind) -> tuple[State, ...]:
+        return tuple(state for state in self.states if state.kind in kinds)
 
 
 def read_manifest(folder: Path) -> Manifest:

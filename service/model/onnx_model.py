@@ -77,9 +77,10 @@ class OnnxModel:
         manifest = self.manifest
         row = Tensor(np.dtype(np.int64), ("batch",))
         states = {s.name: Tensor(np.dtype(s.dtype), s.axes) for s in manifest.states}
-        new = {f"new_{s.name}": states[s.name] for s in manifest.states if s.kind != "constant"}
+        new = {f"new_{s.name}": states[s.name] for s in manifest.states_of("carried", "growing")}
+        encoded = {s.name: states[s.name] for s in manifest.states_of("constant", "carried")}
+        attention = {"attention": Tensor(np.dtype(np.float32), ("batch", "source_length"))}
         candidates = ("batch", manifest.num_candidates)
-        growing = {state.name for state in manifest.states_of("growing")}
         expected = {
             f"{manifest.encoder} inputs": (
                 self._encoder.get_inputs(),
@@ -87,7 +88,7 @@ class OnnxModel:
             ),
             f"{manifest.encoder} outputs": (
                 self._encoder.get_outputs(),
-                {name: tensor for name, tensor in states.items() if name not in growing},
+                encoded,
             ),
             f"{manifest.decoder_step} inputs": (
                 self._step.get_inputs(),
@@ -98,7 +99,7 @@ class OnnxModel:
                 {
                     "candidate_ids": Tensor(row.dtype, candidates),
                     "candidate_log_probabilities": Tensor(np.dtype(np.float32), candidates),
-                    "attention": Tensor(np.dtype(np.float32), ("batch", "source_length")),
+                    **(attention if manifest.attention is not None else {}),
                     **new,
                 },
             ),

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.model.noise import gumbel_noise
 from service.model.onnx_model import Array, BoundStep, Floats, Ids, OnnxModel
 
 
 @dataclass(frozen=True)
 class Candidates:
     """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first, and attention
-    (rows, source_length). Views that the next step overwrites."""
+    (rows, source_length), None from a model without any. Views that the next step overwrites."""
 
     ids: Ids
     log_probabilities: Floats
-    attention: Floats
+    attention: Floats | None
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class Slots:
         self._token_ids = np.zeros(max_rows, np.int64)
         self._positions = np.zeros(max_rows, np.int64)
         self._source_lengths = np.zeros(max_rows, np.int64)
+        self._seeds: list[int | None] = [None] * max_rows
         self._states = {state.name: self._zeros(state.name, self._width) for state in manifest.states}
         self._carried = tuple(state.name for state in manifest.states_of("carried"))
         self._new_carried = {name: np.zeros_like(self._states[name]) for name in self._carried}
         self._candidate_ids = np.zeros((max_rows, manifest.num_candidates), np.int64)
         self._candidate_log_probabilities = np.zeros((max_rows, manifest.num_candidates), np.float32)
+        self._noise = tuple(state.name for state in manifest.states_of("noise"))
         self._attention: Floats = np.zeros((max_rows, self._width), np.float32)
         self._bound: BoundStep | None = None
 
@@ -63,8 +66,9 @@ class Slots:
             source_ids[row, : len(source)] = source
         return Encoded(lengths, width, self._model.encode(source_ids, lengths))
 
-    def join(self, encoded: Encoded) -> None:
-        """Give each encoded source a row, after the rows in use."""
+    def join(self, encoded: Encoded, seeds: Sequence[int | None] | None = None) -> None:
+        """Give each encoded source a row, after the rows in use. A row with a seed draws what the model can draw; one
+        without takes what is most probable."""
         window = slice(self.num_rows, self.num_rows + len(encoded.lengths))
         assert window.stop <= self.max_rows
         width = encoded.width
@@ -73,7 +77,10 @@ class Slots:
             if state.kind == "growing":
                 continue
             target = self._states[state.name][window]
-            if state.kind == "constant":
+            if state.kind == "noise":
+                target[...] = 0.0
+                continue
+            if "source_length" in state.axes:
                 axis = state.axes.index("source_length")
                 target[_along(axis, slice(width, None))] = 0.0
                 target = target[_along(axis, slice(width))]
@@ -81,6 +88,7 @@ class Slots:
         self._token_ids[window] = self._manifest.vocabulary.begin_id
         self._positions[window] = 0
         self._source_lengths[window] = encoded.lengths
+        self._seeds[window] = seeds or [None] * len(encoded.lengths)
         self.num_rows = window.stop
         self._bound = None
 
@@ -96,6 +104,7 @@ class Slots:
                 array[row][used] = array[last][used]
             for vector in (self._token_ids, self._positions, self._source_lengths):
                 vector[row] = vector[last]
+            self._seeds[row] = self._seeds[last]
         self.num_rows = last
         self._bound = None
         return last
@@ -105,18 +114,25 @@ class Slots:
         if self._bound is None:
             self._resize(self._needed_width())
             self._bound = self._bind()
+        self._draw_noise()
         self._bound.run()
         rows = slice(self.num_rows)
         for name in self._carried:
             self._states[name][rows] = self._new_carried[name][rows]
         self._positions[rows] += 1
-        return Candidates(
-            self._candidate_ids[rows], self._candidate_log_probabilities[rows], self._attention_rows(self.num_rows)
-        )
+        attention = None if self._manifest.attention is None else self._attention[rows]
+        return Candidates(self._candidate_ids[rows], self._candidate_log_probabilities[rows], attention)
 
     def choose(self, token_ids: Sequence[int]) -> None:
         """The token that each row continues from."""
         self._token_ids[: self.num_rows] = token_ids
+
+    def _draw_noise(self) -> None:
+        for name in self._noise:
+            for row, seed in enumerate(self._seeds[: self.num_rows]):
+                if seed is not None:
+                    length = int(self._source_lengths[row])
+                    self._states[name][row, :length] = gumbel_noise(seed, int(self._positions[row]), length)
 
     def _bind(self) -> BoundStep:
         rows = slice(self.num_rows)
@@ -130,14 +146,12 @@ class Slots:
         outputs: dict[str, Array] = {
             "candidate_ids": self._candidate_ids[rows],
             "candidate_log_probabilities": self._candidate_log_probabilities[rows],
-            "attention": self._attention_rows(self.num_rows),
             **{f"new_{name}": array[rows] for name, array in self._new_carried.items()},
             **{f"new_{state.name}": states[state.name] for state in self._manifest.states_of("growing")},
         }
+        if self._manifest.attention is not None:
+            outputs["attention"] = self._attention[rows]
         return self._model.bind_step(inputs, outputs)
-
-    def _attention_rows(self, num_rows: int) -> Floats:
-        return self._attention[:num_rows]
 
     def _needed_width(self) -> int:
         longest = int(self._source_lengths[: self.num_rows].max(initial=1))
@@ -151,7 +165,9 @@ class Slots:
         if width == self._width or self._width // 2 < width < self._width:
             return
         kept = min(width, self._width)
-        for state in self._manifest.states_of("constant"):
+        for state in self._manifest.states_of("constant", "noise"):
+            if "source_length" not in state.axes:
+                continue
             axis = state.axes.index("source_length")
             old, new = self._states[state.name], self._zeros(state.name, width)
             part = (slice(self.num_rows), *_along(axis - 1, slice(kept)))

@@ -24,45 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cservice/pb/translation.proto\x12\rstepstream.v1\"%\n\x0f\x44\x65\x63odingOptions\x12\x12\n\nmax_length\x18\x01 \x01(\x05\"r\n\x10TranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05texts\x18\x03 \x03(\t\x12/\n\x07options\x18\x04 \x01(\x0b\x32\x1e.stepstream.v1.DecodingOptions\"e\n\x11TranslateResponse\x12\x30\n\x0ctranslations\x18\x01 \x03(\x0b\x32\x1a.stepstream.v1.Translation\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\x9e\x01\n\x0bTranslation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1b.stepstream.v1.FinishReason\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\x12\x19\n\x11num_source_tokens\x18\x04 \x01(\x05\x12\x19\n\x11num_target_tokens\x18\x05 \x01(\x05\"\x92\x01\n\x16StreamTranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\x07options\x18\x04 \x01(\x0b\x32\x1e.stepstream.v1.DecodingOptions\x12\x19\n\x11include_attention\x18\x05 \x01(\x08\"\x92\x01\n\x17StreamTranslateResponse\x12!\n\x04step\x18\x01 \x01(\x0b\x32\x13.stepstream.v1.Step\x12%\n\x06source\x18\x02 \x01(\x0b\x32\x15.stepstream.v1.Source\x12-\n\ncompletion\x18\x03 \x01(\x0b\x32\x19.stepstream.v1.Completion\"\x18\n\x06Source\x12\x0e\n\x06pieces\x18\x01 \x03(\t\"v\n\x04Step\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x05\x12\r\n\x05piece\x18\x03 \x01(\t\x12\x12\n\ntext_delta\x18\x04 \x01(\t\x12\x17\n\x0flog_probability\x18\x05 \x01(\x02\x12\x11\n\tattention\x18\x06 \x03(\x02\"\xd7\x01\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1b.stepstream.v1.FinishReason\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\x12\x19\n\x11num_source_tokens\x18\x04 \x01(\x05\x12\x19\n\x11num_target_tokens\x18\x05 \x01(\x05\x12\'\n\x07timings\x18\x06 \x01(\x0b\x32\x16.stepstream.v1.Timings\x12\x0f\n\x07version\x18\x07 \x01(\x03\"E\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x02 \x01(\x01\x12\x10\n\x08total_ms\x18\x03 \x01(\x01\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.stepstream.v1.Model\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.stepstream.v1.Model\"\xe7\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x17\n\x0fsource_language\x18\x03 \x01(\t\x12\x17\n\x0ftarget_language\x18\x04 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x05 \x01(\t\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\x07 \x01(\t\x12\x19\n\x11max_source_length\x18\x08 \x01(\x05\x12\x19\n\x11max_target_length\x18\t \x01(\x05\x12\x18\n\x10\x63\x65rtificate_json\x18\n \x01(\t*n\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46INISH_REASON_END_OF_SENTENCE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_LENGTH\x10\x02\x32\xe8\x02\n\x12TranslationService\x12N\n\tTranslate\x12\x1f.stepstream.v1.TranslateRequest\x1a .stepstream.v1.TranslateResponse\x12\x62\n\x0fStreamTranslate\x12%.stepstream.v1.StreamTranslateRequest\x1a&.stepstream.v1.StreamTranslateResponse0\x01\x12Q\n\nListModels\x12 .stepstream.v1.ListModelsRequest\x1a!.stepstream.v1.ListModelsResponse\x12K\n\x08GetModel\x12\x1e.stepstream.v1.GetModelRequest\x1a\x1f.stepstream.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cservice/pb/translation.proto\x12\rstepstream.v1\"A\n\x0f\x44\x65\x63odingOptions\x12\x12\n\nmax_length\x18\x01 \x01(\x05\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"r\n\x10TranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05texts\x18\x03 \x03(\t\x12/\n\x07options\x18\x04 \x01(\x0b\x32\x1e.stepstream.v1.DecodingOptions\"e\n\x11TranslateResponse\x12\x30\n\x0ctranslations\x18\x01 \x03(\x0b\x32\x1a.stepstream.v1.Translation\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\x9e\x01\n\x0bTranslation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1b.stepstream.v1.FinishReason\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\x12\x19\n\x11num_source_tokens\x18\x04 \x01(\x05\x12\x19\n\x11num_target_tokens\x18\x05 \x01(\x05\"\x92\x01\n\x16StreamTranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\x07options\x18\x04 \x01(\x0b\x32\x1e.stepstream.v1.DecodingOptions\x12\x19\n\x11include_attention\x18\x05 \x01(\x08\"\x92\x01\n\x17StreamTranslateResponse\x12!\n\x04step\x18\x01 \x01(\x0b\x32\x13.stepstream.v1.Step\x12%\n\x06source\x18\x02 \x01(\x0b\x32\x15.stepstream.v1.Source\x12-\n\ncompletion\x18\x03 \x01(\x0b\x32\x19.stepstream.v1.Completion\"\x18\n\x06Source\x12\x0e\n\x06pieces\x18\x01 \x03(\t\"v\n\x04Step\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08token_id\x18\x02 \x01(\x05\x12\r\n\x05piece\x18\x03 \x01(\t\x12\x12\n\ntext_delta\x18\x04 \x01(\t\x12\x17\n\x0flog_probability\x18\x05 \x01(\x02\x12\x11\n\tattention\x18\x06 \x03(\x02\"\xd7\x01\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1b.stepstream.v1.FinishReason\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\x12\x19\n\x11num_source_tokens\x18\x04 \x01(\x05\x12\x19\n\x11num_target_tokens\x18\x05 \x01(\x05\x12\'\n\x07timings\x18\x06 \x01(\x0b\x32\x16.stepstream.v1.Timings\x12\x0f\n\x07version\x18\x07 \x01(\x03\"E\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x02 \x01(\x01\x12\x10\n\x08total_ms\x18\x03 \x01(\x01\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.stepstream.v1.Model\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.stepstream.v1.Model\"\x8d\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x17\n\x0fsource_language\x18\x03 \x01(\t\x12\x17\n\x0ftarget_language\x18\x04 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x05 \x01(\t\x12\x11\n\tprecision\x18\x06 \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\x07 \x01(\t\x12\x19\n\x11max_source_length\x18\x08 \x01(\x05\x12\x19\n\x11max_target_length\x18\t \x01(\x05\x12\x18\n\x10\x63\x65rtificate_json\x18\n \x01(\t\x12\x16\n\tattention\x18\x0b \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_attention*n\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x46INISH_REASON_END_OF_SENTENCE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_LENGTH\x10\x02\x32\xe8\x02\n\x12TranslationService\x12N\n\tTranslate\x12\x1f.stepstream.v1.TranslateRequest\x1a .stepstream.v1.TranslateResponse\x12\x62\n\x0fStreamTranslate\x12%.stepstream.v1.StreamTranslateRequest\x1a&.stepstream.v1.StreamTranslateResponse0\x01\x12Q\n\nListModels\x12 .stepstream.v1.ListModelsRequest\x1a!.stepstream.v1.ListModelsResponse\x12K\n\x08GetModel\x12\x1e.stepstream.v1.GetModelRequest\x1a\x1f.stepstream.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'service.pb.translation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1622
-  _globals['_FINISHREASON']._serialized_end=1732
+  _globals['_FINISHREASON']._serialized_start=1688
+  _globals['_FINISHREASON']._serialized_end=1798
   _globals['_DECODINGOPTIONS']._serialized_start=47
-  _globals['_DECODINGOPTIONS']._serialized_end=84
-  _globals['_TRANSLATEREQUEST']._serialized_start=86
-  _globals['_TRANSLATEREQUEST']._serialized_end=200
-  _globals['_TRANSLATERESPONSE']._serialized_start=202
-  _globals['_TRANSLATERESPONSE']._serialized_end=303
-  _globals['_TRANSLATION']._serialized_start=306
-  _globals['_TRANSLATION']._serialized_end=464
-  _globals['_STREAMTRANSLATEREQUEST']._serialized_start=467
-  _globals['_STREAMTRANSLATEREQUEST']._serialized_end=613
-  _globals['_STREAMTRANSLATERESPONSE']._serialized_start=616
-  _globals['_STREAMTRANSLATERESPONSE']._serialized_end=762
-  _globals['_SOURCE']._serialized_start=764
-  _globals['_SOURCE']._serialized_end=788
-  _globals['_STEP']._serialized_start=790
-  _globals['_STEP']._serialized_end=908
-  _globals['_COMPLETION']._serialized_start=911
-  _globals['_COMPLETION']._serialized_end=1126
-  _globals['_TIMINGS']._serialized_start=1128
-  _globals['_TIMINGS']._serialized_end=1197
-  _globals['_LISTMODELSREQUEST']._serialized_start=1199
-  _globals['_LISTMODELSREQUEST']._serialized_end=1218
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1220
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1278
-  _globals['_GETMODELREQUEST']._serialized_start=1280
-  _globals['_GETMODELREQUEST']._serialized_end=1329
-  _globals['_GETMODELRESPONSE']._serialized_start=1331
-  _globals['_GETMODELRESPONSE']._serialized_end=1386
-  _globals['_MODEL']._serialized_start=1389
-  _globals['_MODEL']._serialized_end=1620
-  _globals['_TRANSLATIONSERVICE']._serialized_start=1735
-  _globals['_TRANSLATIONSERVICE']._serialized_end=2095
+  _globals['_DECODINGOPTIONS']._serialized_end=112
+  _globals['_TRANSLATEREQUEST']._serialized_start=114
+  _globals['_TRANSLATEREQUEST']._serialized_end=228
+  _globals['_TRANSLATERESPONSE']._serialized_start=230
+  _globals['_TRANSLATERESPONSE']._serialized_end=331
+  _globals['_TRANSLATION']._serialized_start=334
+  _globals['_TRANSLATION']._serialized_end=492
+  _globals['_STREAMTRANSLATEREQUEST']._serialized_start=495
+  _globals['_STREAMTRANSLATEREQUEST']._serialized_end=641
+  _globals['_STREAMTRANSLATERESPONSE']._serialized_start=644
+  _globals['_STREAMTRANSLATERESPONSE']._serialized_end=790
+  _globals['_SOURCE']._serialized_start=792
+  _globals['_SOURCE']._serialized_end=816
+  _globals['_STEP']._serialized_start=818
+  _globals['_STEP']._serialized_end=936
+  _globals['_COMPLETION']._serialized_start=939
+  _globals['_COMPLETION']._serialized_end=1154
+  _globals['_TIMINGS']._serialized_start=1156
+  _globals['_TIMINGS']._serialized_end=1225
+  _globals['_LISTMODELSREQUEST']._serialized_start=1227
+  _globals['_LISTMODELSREQUEST']._serialized_end=1246
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1248
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1306
+  _globals['_GETMODELREQUEST']._serialized_start=1308
+  _globals['_GETMODELREQUEST']._serialized_end=1357
+  _globals['_GETMODELRESPONSE']._serialized_start=1359
+  _globals['_GETMODELRESPONSE']._serialized_end=1414
+  _globals['_MODEL']._serialized_start=1417
+  _globals['_MODEL']._serialized_end=1686
+  _globals['_TRANSLATIONSERVICE']._serialized_start=1801
+  _globals['_TRANSLATIONSERVICE']._serialized_end=2161
 # @@protoc_insertion_point(module_scope)

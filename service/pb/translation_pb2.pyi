@@ -50,20 +50,29 @@ class DecodingOptions(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
     """Most tokens to make, the end of the sentence included, from 1 to the model's max_target_length.
     0: the model's max_target_length.
+    """
+    seed: _builtins.int
+    """Draws what the model can draw, such as the source position of hard attention: the same seed gives the same
+    translation, whoever shares the batch. Without it the model takes what is most probable. A model that draws
+    nothing ignores it.
     """
     def __init__(
         self,
         *,
         max_length: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_length", b"max_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "max_length", b"max_length", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___DecodingOptions: _TypeAlias = DecodingOptions  # noqa: Y015
 
@@ -299,7 +308,9 @@ class Step(_message.Message):
     """Natural logarithm of the token's probability; at most 0."""
     @_builtins.property
     def attention(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Attention over the source's pieces, if asked for: one weight for each piece, their sum is 1."""
+        """Attention over the source's pieces, if asked for: one weight for each piece, their sum is 1. One weight alone is not
+        0 where attention is hard; all are 0 outside of the window where it is local.
+        """
 
     def __init__(
         self,
@@ -504,6 +515,7 @@ class Model(_message.Message):
     MAX_SOURCE_LENGTH_FIELD_NUMBER: _builtins.int
     MAX_TARGET_LENGTH_FIELD_NUMBER: _builtins.int
     CERTIFICATE_JSON_FIELD_NUMBER: _builtins.int
+    ATTENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique on the server together with the version."""
     version: _builtins.int
@@ -524,6 +536,8 @@ class Model(_message.Message):
     """Longest target in tokens, the end of the sentence included."""
     certificate_json: _builtins.str
     """The certificate as JSON: what was proved when the version was published. Only from GetModel."""
+    attention: _builtins.str
+    """How the target attends to the source, such as "general, local_p 5, soft". Missing where the model has no attention."""
     def __init__(
         self,
         *,
@@ -537,11 +551,14 @@ class Model(_message.Message):
         max_source_length: _builtins.int = ...,
         max_target_length: _builtins.int = ...,
         certificate_json: _builtins.str = ...,
+        attention: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attention", b"_attention", "attention", b"attention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_json", b"certificate_json", "execution_provider", b"execution_provider", "family", b"family", "max_source_length", b"max_source_length", "max_target_length", b"max_target_length", "name", b"name", "precision", b"precision", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attention", b"_attention", "attention", b"attention", "certificate_json", b"certificate_json", "execution_provider", b"execution_provider", "family", b"family", "max_source_length", b"max_source_length", "max_target_length", b"max_target_length", "name", b"name", "precision", b"precision", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__attention: _TypeAlias = _typing.Literal["attention"]  # noqa: Y015
+    _WhichOneofArgType__attention: _TypeAlias = _typing.Literal["_attention", b"_attention"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attention) -> _WhichOneofReturnType__attention | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015

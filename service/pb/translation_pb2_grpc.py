@@ -29,7 +29,8 @@ class TranslationServiceStub:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
+    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
+    a model without any
     NOT_FOUND          no such model, or no such version of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
@@ -69,7 +70,8 @@ class TranslationServiceServicer:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
+    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
+    a model without any
     NOT_FOUND          no such model, or no such version of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
@@ -140,7 +142,8 @@ class TranslationService:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
+    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
+    a model without any
     NOT_FOUND          no such model, or no such version of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed

@@ -30,7 +30,8 @@ class TranslationServiceStub:
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
+      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
+                         a model without any
       NOT_FOUND          no such model, or no such version of it
       RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
@@ -56,7 +57,8 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
+      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
+                         a model without any
       NOT_FOUND          no such model, or no such version of it
       RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
@@ -78,7 +80,8 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range
+      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
+                         a model without any
       NOT_FOUND          no such model, or no such version of it
       RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed

@@ -14,7 +14,7 @@ from service.client.server_process import SERVE_COMMAND, running_server
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "multi30k"
-SHIPPED = ("en-de-transformer", "en-de-general")
+IN_FP32 = ("en-de-transformer", "en-de-general", "en-de-hard", "en-de-local-p")
 
 
 def read_sentences(language: str) -> list[str]:
@@ -40,9 +40,9 @@ def shipped_store() -> Path:
 
 @pytest.fixture(scope="session")
 def fp32_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped checkpoints, exported again in fp32."""
+    """One shipped checkpoint of each kind, exported again in fp32."""
     store = tmp_path_factory.mktemp("fp32_store")
-    for name in SHIPPED:
+    for name in IN_FP32:
         publish(ROOT / "export" / "checkpoints" / name, model_store=store, name=name, precision="fp32")
     return store
 

@@ -5,14 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from service.client.client import AsyncClient
 from service.client.types import StepEvent
+from service.model.manifest import read_manifest
+from service.model.store import list_versions
 
 NUM_ALONE = 200
 NUM_TOGETHER = 64
+STORE = Path(__file__).parents[2] / "model_store"
+MANIFESTS = {stored.name: read_manifest(stored.folder) for stored in list_versions(STORE)}
+ENGLISH = {name: manifest for name, manifest in MANIFESTS.items() if manifest.source_language == "en"}
+CASES = [
+    *(("fp32_server", model, NUM_ALONE) for model in ("en-de-transformer", "en-de-general", "en-de-local-p")),
+    *(("shipped_server", model, NUM_ALONE) for model in ("en-de-transformer", "en-de-general")),
+    *(
+        ("shipped_server", model, 40)
+        for model in sorted(ENGLISH)
+        if model not in ("en-de-transformer", "en-de-general")
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,8 @@ class Stream:
 
 async def stream(client: AsyncClient, text: str, model: str) -> Stream:
     steps: list[StepEvent] = []
-    async for event in client.stream(text, model=model, include_attention=True):
+    attention = ENGLISH[model].attention is not None
+    async for event in client.stream(text, model=model, include_attention=attention):
         if isinstance(event, StepEvent):
             steps.append(event)
         else:
@@ -51,13 +67,12 @@ async def translate_together(client: AsyncClient, texts: list[str], model: str) 
     return await asyncio.gather(*(one(text) for text in texts))
 
 
-@pytest.mark.parametrize("model", ["en-de-transformer", "en-de-general"])
-@pytest.mark.parametrize("server", ["shipped_server", "fp32_server"])
+@pytest.mark.parametrize(("server", "model", "num_alone"), CASES)
 async def test_a_sentence_translates_the_same_alone_or_in_a_crowd(
-    server: str, model: str, sentences: list[str], request: pytest.FixtureRequest
+    server: str, model: str, num_alone: int, sentences: list[str], request: pytest.FixtureRequest
 ) -> None:
     order = random.Random(4)
-    texts = order.sample(sentences, NUM_ALONE)
+    texts = order.sample(sentences, num_alone)
     crowd = texts + order.sample(sentences, NUM_TOGETHER)
     async with AsyncClient(request.getfixturevalue(server)) as client:
         alone = [await stream(client, text, model) for text in texts]

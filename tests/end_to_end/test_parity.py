@@ -14,7 +14,7 @@ from service.model.onnx_model import OnnxModel
 from service.model.vocabulary import Vocabulary
 
 CHECKPOINTS = Path(__file__).parents[2] / "export" / "checkpoints"
-MODELS = ("en-de-transformer", "en-de-general")
+MODELS = ("en-de-transformer", "en-de-general", "en-de-hard", "en-de-local-p")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -46,7 +46,7 @@ class SlowRows:
         ids = np.array([[*source, *[0] * (width - len(source))] for source in sources], np.float32)
         return Encoded(np.array([len(source) for source in sources]), width, {"source": ids})
 
-    def join(self, encoded: Encoded) -> None:
+    def join(self, encoded: Encoded, seeds: Sequence[int | None]) -> None:
         for length, ids in zip(encoded.lengths, encoded.states["source"], strict=True):
             self.sources.append(ids[:length].astype(int).tolist())
 
@@ -97,6 +97,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
             "name": "slow",
             "version": 1,
             "family": "transformer",
+            "attention": "made up",
             "precision": "fp32",
             "source_language": "en",
             "target_language": "de",

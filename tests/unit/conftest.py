@@ -140,12 +140,14 @@ class FakeTranslationService(TranslationServiceServicer):
             context.abort(*self.failures[text].pop(0))
 
 
-def make_model(name: str, version: int, *, family: str = "transformer") -> pb.Model:
+def make_model(
+    name: str, version: int, *, family: str = "transformer", source_language: str = "en", target_language: str = "de"
+) -> pb.Model:
     return pb.Model(
         name=name,
         version=version,
-        source_language="en",
-        target_language="de",
+        source_language=source_language,
+        target_language=target_language,
         family=family,
         precision="int8",
         execution_provider="CPUExecutionProvider",
@@ -172,10 +174,10 @@ def fake_service() -> Iterator[FakeTranslationService]:
 
 @pytest.fixture
 def add_model(fake_service: FakeTranslationService):
-    """Puts one more model on the fake server: add_model(name, version, family=...)."""
+    """Puts one more model on the fake server: add_model(name, version, family=..., target_language=...)."""
 
-    def add(name: str, version: int, *, family: str = "transformer") -> None:
-        fake_service.models.append(make_model(name, version, family=family))
+    def add(name: str, version: int, **properties: str) -> None:
+        fake_service.models.append(make_model(name, version, **properties))
 
     return add
 

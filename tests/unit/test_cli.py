@@ -42,9 +42,27 @@ def test_steps_shows_each_step_with_its_log_probability_and_the_text_so_far(run,
     assert "first token" in lines[4]
 
 
-def test_attention_shows_the_most_attended_source_piece_of_each_step(run, fake_service):
-    _, output, _ = run("translate", "two words", "--address", fake_service.address, "--attention")
+def test_steps_with_attention_shows_the_most_attended_source_piece_of_each_step(run, fake_service):
+    _, output, _ = run("translate", "two words", "--address", fake_service.address, "--steps", "--attention")
     assert output.splitlines()[1].split() == ["1", "▁WORDS", "-0.2500", "▁words", "0.75", "TWO", "WORDS"]
+
+
+def test_attention_alone_draws_it(run, fake_service):
+    status, output, error = run("translate", "two words", "--address", fake_service.address, "--attention")
+    assert (status, error) == (0, "")
+    assert output.splitlines()[1:5] == [
+        "                 two words </s>",
+        "   ▁TWO          ███ ░░░░░ ░░░░",
+        "   ▁WORDS        ░░░ █████ ░░░░",
+        "   </s>          ░░░ ░░░░░ ████",
+    ]
+    assert output.splitlines()[5].strip() == "=> TWO WORDS"
+
+
+def test_a_model_without_attention_gives_one_line(run, fake_service):
+    fake_service.failures["a"] = [(grpc.StatusCode.INVALID_ARGUMENT, "model 'shout' has no attention")]
+    status, output, error = run("translate", "a", "--model", "shout", "--address", fake_service.address, "--attention")
+    assert (status, output, error) == (1, "", "stepstream: model 'shout' has no attention\n")
 
 
 def test_a_long_translation_is_one_line_where_the_output_is_no_terminal(run, fake_service):
@@ -98,6 +116,21 @@ def test_a_file_that_does_not_exist_gives_one_line(run, fake_service, tmp_path):
     assert_one_line(error, str(missing), "No such file")
 
 
+def test_a_seed_is_sent_as_given_and_none_unless_given(run, fake_service, tmp_path):
+    (tmp_path / "in").write_text("one\n")
+    file = ("--file", tmp_path / "in", "--output", tmp_path / "out")
+    for what in (("one",), file):
+        for seed in (None, 0, 2**64 - 1):
+            chosen = () if seed is None else ("--seed", seed)
+            assert run("translate", *what, *chosen, "--address", fake_service.address)[0] == 0
+            options = fake_service.requests[-1].options
+            assert (options.seed if options.HasField("seed") else None) == seed
+    for seed in ("-1", 2**64, "x"):
+        status, _, error = run("translate", "one", f"--seed={seed}", "--address", fake_service.address)
+        assert status == 2
+        assert "is not a number from 0 to 2^64 - 1" in error
+
+
 def test_models_is_a_table_of_every_version(run, fake_service, add_model):
     add_model("a-rather-long-name-for-a-recurrent-model-of-two-languages", 12, family="recurrent")
     status, output, error = run("models", "--address", fake_service.address)
@@ -112,6 +145,7 @@ def test_models_is_a_table_of_every_version(run, fake_service, add_model):
         "int8",
         "CPU",
         "256/128",
+        "none",
     ]
 
 
@@ -166,6 +200,9 @@ def test_each_failure_of_the_server_gives_one_line(run, fake_service, code, deta
         ("translate", "--file", "b"),
         ("translate", "a", "--output", "c"),
         ("translate", "--file", "b", "--output", "c", "--steps"),
+        ("translate", "--file", "b", "--output", "c", "--attention-plot", "d.png"),
+        ("translate", "a", "--attention-plot", "b.gif"),
+        ("translate", "a", "--attention-plot", "png"),
         ("translate", "a", "--address", "nowhere"),
         ("translate", "a", "--max-length", "0"),
         ("translate", "--file", "b", "--output", "c", "--concurrency", "none"),
@@ -181,10 +218,10 @@ def test_arguments_that_make_no_sense_give_one_line_and_status_2(run, arguments)
     assert_one_line(error)
 
 
-def test_client_commands_do_not_load_onnxruntime():
-    script = "import sys, service.cli, service.client.commands; print('onnxruntime' in sys.modules)"
+def test_client_commands_load_neither_onnxruntime_nor_matplotlib():
+    script = "import sys, service.cli; print({'onnxruntime', 'matplotlib', 'numpy'} & sys.modules.keys())"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert output == "False\n"
+    assert output == "set()\n"
 
 
 @pytest.mark.parametrize("kind", ["text", "file"])
@@ -232,6 +269,40 @@ def test_the_demo_shows_a_model_of_each_family_step_by_step(run, fake_service, a
     assert lines[place + 2].split() == ["1", "▁DOGS", "-0.2500", "TWO", "DOGS"]
     assert lines[place + 8].strip() == "=> TWO DOGS PLAY IN THE SNOW."
     assert {request.version for request in fake_service.requests} == {1, 4}
+
+
+def test_the_demo_draws_the_attention_of_one_sentence(run, fake_service, add_model):
+    add_model("loud-rnn", 4, family="recurrent")
+    lines = run("demo", "--address", fake_service.address)[1].splitlines()
+    drawn = [request for request in fake_service.requests if request.include_attention]
+    assert [request.model for request in drawn] == ["shout"]
+    (head,) = [line for line in lines if line.split() == [*drawn[0].text.split(), "</s>"]]
+    first_row = lines[lines.index(head) + 1]
+    assert first_row.split()[0] == f"▁{drawn[0].text.split()[0].upper()}"
+    assert first_row.index("█") == head.index(drawn[0].text.split()[0])
+
+
+def test_the_demo_prefers_models_from_english_to_german(run, fake_service, add_model):
+    fake_service.models.clear()
+    add_model("a", 1, source_language="de", target_language="en")
+    add_model("b", 1, target_language="fr")
+    add_model("c", 1)
+    add_model("d", 1, family="recurrent", source_language="de", target_language="en")
+    add_model("e", 1, family="recurrent", target_language="fr")
+    assert run("demo", "--address", fake_service.address)[0] == 0
+    assert [request.model for request in fake_service.requests] == ["c"] * 3 + ["e"] * 2
+
+
+def test_the_demo_translates_a_sentence_of_its_kind_into_korean(run, fake_service, add_model):
+    add_model("loud-rnn", 4, family="recurrent")
+    add_model("from-german", 1, source_language="de", target_language="ko")
+    add_model("korean", 2, target_language="ko")
+    add_model("korean", 3, target_language="ko")
+    output = run("demo", "--address", fake_service.address)[1]
+    assert (fake_service.requests[-1].model, fake_service.requests[-1].version) == ("korean", 2)
+    assert fake_service.requests[-1].text == "Failed to save the file “%s”."
+    assert [request.model for request in fake_service.requests].count("korean") == 1
+    assert "=> FAILED TO SAVE THE FILE “%S”." in output
 
 
 def test_the_demo_names_the_family_that_is_missing(run, fake_service):

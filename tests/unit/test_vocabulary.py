@@ -12,6 +12,7 @@ from service.model.vocabulary import TextStream, Vocabulary
 
 SENTENCES = ["two dogs play in the snow .", "a man reads a book .", "three women talk and laugh ."] * 20
 SIZE = 320
+PLACEHOLDERS = ["%1$s", "%1", "%s", "{0}", "</b>"]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,42 @@ def test_half_a_character_at_the_end_is_not_lost(vocabulary: Vocabulary) -> None
     deltas, text = stream(vocabulary, vocabulary.encode("a 犬")[:-1])
     assert "".join(deltas) == text
     assert text.startswith("a")
+
+
+@pytest.fixture(scope="module")
+def with_placeholders(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    """A vocabulary in which some pieces are never split."""
+    path = tmp_path_factory.mktemp("vocabulary") / "placeholders.model"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*SENTENCES, "$%1{0s}</b>()"]),
+        model_prefix=str(path.with_suffix("")),
+        vocab_size=90,
+        model_type="bpe",
+        user_defined_symbols=PLACEHOLDERS,
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        minloglevel=2,
+    )
+    return Vocabulary(path, 90)
+
+
+words = st.sampled_from([*PLACEHOLDERS, "dogs", "a", "(", ")", "."])
+
+
+@given(parts=st.lists(st.tuples(words, st.sampled_from(["", " "])), min_size=1, max_size=12))
+def test_placeholders_stay_whole_and_keep_the_spaces_around_them(
+    with_placeholders: Vocabulary, parts: list[tuple[str, str]]
+) -> None:
+    text = "".join(word + space for word, space in parts).strip()
+    ids = with_placeholders.encode(text)
+    assert with_placeholders.decode(ids) == text
+    deltas, streamed = stream(with_placeholders, ids)
+    assert "".join(deltas) == streamed == text
+    pieces = [with_placeholders.piece(token_id) for token_id in ids]
+    for placeholder in ("%1$s", "%s", "{0}"):
+        assert pieces.count(placeholder) == text.count(placeholder)
 
 
 @given(ids=st.lists(st.integers(0, SIZE - 1), max_size=30))

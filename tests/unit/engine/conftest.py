@@ -37,7 +37,7 @@ class FakeRows:
         lengths = np.array([len(source) for source in sources])
         return Encoded(lengths, 16, {"source": np.array([[*s, *[0] * 99][:99] for s in sources], np.float32)})
 
-    def join(self, encoded: Encoded) -> None:
+    def join(self, encoded: Encoded, seeds: Sequence[int | None]) -> None:
         for length, source in zip(encoded.lengths, encoded.states["source"], strict=True):
             self.sources.append(source[:length].astype(int).tolist())
             self.ages.append(0)

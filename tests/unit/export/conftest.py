@@ -11,6 +11,7 @@ import torch
 from export.bundle import CERTIFICATE_FILE, Graphs, export_graphs, write_graphs, write_manifest
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, load_checkpoint, save_weights
 from export.configuration import TrainingConfiguration, load_configuration
+from export.models.attention.scores import SCORES
 from export.models.build import build_model
 from export.models.contract import TranslationModel
 from export.training.data import train_vocabulary
@@ -18,6 +19,7 @@ from service.model.onnx_model import OnnxModel
 
 VOCABULARY_SIZE = 40
 WORDS = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki")
+RECURRENT = 'family = "recurrent"\ncell = "lstm"\nhidden_size = 24\nencoder_hidden_size = 12\ndropout = 0.0\n'
 ARCHITECTURES = {
     "transformer": """
 family = "transformer"
@@ -31,6 +33,12 @@ dropout = 0.0
 """,
     "lstm": 'family = "recurrent"\ncell = "lstm"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.2\n',
     "gru": 'family = "recurrent"\ncell = "gru"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.0\n',
+    "none": RECURRENT + 'attention = "none"\n',
+    **{score: f'{RECURRENT}[model.attention]\nscore = "{score}"\n' for score in SCORES},
+    "local_m": RECURRENT + '[model.attention]\nspan = "local_m"\nwindow = 3\n',
+    "local_p": RECURRENT + '[model.attention]\nspan = "local_p"\nwindow = 3\n',
+    "hard": RECURRENT + '[model.attention]\nchoice = "hard"\n',
+    "hard_local": RECURRENT + '[model.attention]\nscore = "additive"\nspan = "local_p"\nwindow = 3\nchoice = "hard"\n',
 }
 CONFIGURATION = """
 name = "tiny-{kind}"
@@ -40,6 +48,7 @@ source_language = "en"
 target_language = "de"
 vocabulary_size = 40
 max_length = 40
+test = ["test_2016_flickr"]
 licence = "none: made up"
 citation = "nobody"
 

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from export.cli import main
-from export.corpus import SPLITS, fetch_corpus
+from export.corpora.multi30k import SPLITS, fetch_multi30k
 from export.errors import CorpusError
 from export.training.data import read_lines
 
@@ -38,7 +38,7 @@ def published(tmp_path):
 def test_every_split_arrives_with_tokenized_tests(published, tmp_path):
     _, url = published
     corpus = tmp_path / "corpus"
-    fetch_corpus(corpus, base_url=url)
+    fetch_multi30k(corpus, url)
     assert read_lines(corpus, "train", "cs") == ["Side cs of l'haus."]
     assert read_lines(corpus / "lc_tok", "test_2017_flickr", "fr") == ["side fr of l&apos; haus ."]
     assert len(list(corpus.glob("*.gz"))) == sum(map(len, SPLITS.values()))
@@ -48,10 +48,10 @@ def test_every_split_arrives_with_tokenized_tests(published, tmp_path):
 def test_what_is_there_is_not_fetched_again(published, tmp_path):
     _, url = published
     corpus = tmp_path / "corpus"
-    made = fetch_corpus(corpus, base_url=url)
-    assert fetch_corpus(corpus, base_url=url) == []
+    made = fetch_multi30k(corpus, url)
+    assert fetch_multi30k(corpus, url) == []
     (corpus / "val.en.gz").unlink()
-    assert fetch_corpus(corpus, base_url=url) == [corpus / "val.en.gz"]
+    assert fetch_multi30k(corpus, url) == [corpus / "val.en.gz"]
     assert corpus / "val.en.gz" in made
 
 
@@ -60,7 +60,7 @@ def test_a_file_that_is_no_packed_text_is_refused_and_not_kept(content, publishe
     folder, url = published
     (folder / "train.de.gz").write_bytes(content)
     with pytest.raises(CorpusError, match=r"train.de.gz is no gzip file of UTF-8 text"):
-        fetch_corpus(tmp_path / "corpus", base_url=url)
+        fetch_multi30k(tmp_path / "corpus", url)
     assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["train.en.gz"]
 
 
@@ -68,10 +68,10 @@ def test_a_missing_file_or_server_is_one_clear_line(published, tmp_path, capsys)
     folder, url = published
     (folder / "train.en.gz").unlink()
     output = str(tmp_path / "corpus")
-    assert main(["fetch-corpus", "--output", output, "--base-url", url]) == 1
+    assert main(["fetch-corpus", "multi30k", "--output", output, "--base-url", url]) == 1
     assert main(["fetch-corpus", "--output", output, "--base-url", "http://127.0.0.1:1"]) == 1
     assert main(["fetch-corpus", "--output", output, "--base-url", "file:///etc"]) == 1
     missing, unreachable, no_address = capsys.readouterr().err.splitlines()
     assert missing == f"stepstream-export fetch-corpus: {url}/train.en.gz cannot be fetched: File not found"
     assert unreachable.endswith("cannot be fetched: [Errno 111] Connection refused")
-    assert no_address.endswith("file:///etc is no http or https address")
+    assert no_address.endswith("file:///etc/train.en.gz is no http or https address")

@@ -1,11 +1,18 @@
 """Scores are those of the literature, from whichever precision is published."""
 
+from pathlib import Path
+
 import pytest
+import sacrebleu
 
 from export.cli import main
-from export.errors import CorpusError
-from export.evaluate import TestSet, encode_sources, lowercase_and_tokenize, read_test_set, score
+from export.errors import ConfigurationError, CorpusError
+from export.evaluate import TestSet, describe, encode_sources, read_test_set, score
+from export.metrics import bleu, lowercase_and_tokenize
+from service.model.certificate import read_certificate
 from service.model.vocabulary import Vocabulary
+
+MODEL_STORE = Path(__file__).parents[3] / "model_store"
 
 
 def test_references_are_lowercased_normalised_and_tokenized_as_published():
@@ -29,6 +36,45 @@ def test_a_perfect_translation_scores_100_and_case_counts_in_sacrebleu_alone():
     assert lowercased.bleu_lowercased_tokenized == pytest.approx(100)
 
 
+def test_korean_is_scored_in_its_own_words_and_has_no_form_of_the_literature(tmp_path):
+    references = ["파일 %s을(를) 새 이름으로 저장합니다.", "창을 닫습니다."]
+    for language, lines in (("en", ["Saves the file %s by a new name.", "Closes the window."]), ("ko", references)):
+        (tmp_path / f"test.{language}").write_text("".join(f"{line}\n" for line in lines))
+    test_set = read_test_set(tmp_path, "test", "en", "ko")
+    assert test_set.tokenized_references is None
+    perfect = score(test_set, references)
+    assert (perfect.bleu, perfect.bleu_lowercased_tokenized, perfect.chrf) == (100, None, 100)
+    assert "|tok:ko-mecab-" in perfect.bleu_signature
+    assert perfect.placeholders_kept.model_dump() == {"num_with_placeholders": 1, "num_kept": 1}
+    other_particle = score(test_set, ["파일 %d는 새 이름으로 저장합니다.", "창을 닫습니다."])
+    assert (
+        other_particle.bleu
+        > sacrebleu.corpus_bleu(["파일 %d는 새 이름으로 저장합니다.", "창을 닫습니다."], [references]).score
+    )
+    assert [line.split()[0] for line in describe(other_particle)] == ["BLEU", "chrF", "placeholders"]
+    assert describe(other_particle)[-1] == "placeholders kept in 0 of the 1 sentences with any"
+
+
+@pytest.mark.parametrize(("language", "tokenizer"), [("de", "13a"), ("en", "13a"), ("ko", "ko-mecab"), ("zh", "zh")])
+def test_training_and_evaluation_count_bleu_in_the_same_words(language, tokenizer):
+    metric = bleu(language)
+    metric.corpus_score(["a"], [["a"]])
+    assert f"|tok:{tokenizer}" in str(metric.get_signature())
+
+
+def test_a_tokenizer_that_is_not_installed_is_one_clear_line():
+    with pytest.raises(ConfigurationError, match=r"^BLEU of ja needs sacrebleu\[ja\]$"):
+        bleu("ja")
+
+
+@pytest.mark.parametrize("path", sorted(MODEL_STORE.glob("*/*/certificate.json")), ids=lambda path: path.parts[-3])
+def test_certificates_of_before_still_load(path):
+    for scores in read_certificate(path).scores:
+        assert len(describe(scores)) == 2 + (scores.bleu_lowercased_tokenized is not None) + (
+            scores.placeholders_kept is not None
+        )
+
+
 def test_tokenized_references_of_the_corpus_come_before_made_ones(copy_corpus, tmp_path):
     for language in ("en", "de"):
         (tmp_path / f"test.{language}").write_text("Ba ce.\n")
@@ -42,6 +88,11 @@ def test_sides_of_different_length_are_refused(tmp_path):
     (tmp_path / "test.en").write_text("ba\nce\n")
     (tmp_path / "test.de").write_text("ba\n")
     with pytest.raises(CorpusError, match="test has 2 source lines, 1 target lines"):
+        read_test_set(tmp_path, "test", "en", "de")
+    (tmp_path / "test.de").write_text("ba\nce\n")
+    (tmp_path / "lc_tok").mkdir()
+    (tmp_path / "lc_tok" / "test.de").write_text("ba\n")
+    with pytest.raises(CorpusError, match="test has 2 target lines, but 1 tokenized ones"):
         read_test_set(tmp_path, "test", "en", "de")
 
 

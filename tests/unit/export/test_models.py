@@ -43,12 +43,14 @@ def test_words_beyond_the_length_and_later_targets_change_nothing(tiny, rows):
 
 
 @torch.inference_mode()
-def test_attention_is_a_distribution_over_the_source(tiny, rows):
+def test_attention_is_a_distribution_over_the_source_or_none(tiny, rows):
     source_ids, lengths, targets = rows
     states = tiny.model.initial_states(source_ids, lengths, 4)
     attention = tiny.model.step(targets[:, 0], torch.zeros(3, dtype=torch.int64), lengths, states).attention
-    torch.testing.assert_close(attention.sum(-1), torch.ones(3))
-    assert attention[1].tolist() == [1.0] + [0.0] * 8
+    assert (attention is None) == (tiny.model.attention_description is None) == (tiny.kind == "none")
+    if attention is not None:
+        torch.testing.assert_close(attention.sum(-1), torch.ones(3))
+        assert attention[1].tolist() == [1.0] + [0.0] * 8
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

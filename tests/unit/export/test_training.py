@@ -185,6 +185,38 @@ def test_a_run_goes_on_from_its_own_configuration_with_more_epochs(start, copy_c
     assert len(read_bleu(folder)) == 2
 
 
+@pytest.fixture
+def variant(write_configuration, tmp_path):
+    """The configuration of another attention that starts from the checkpoint in the folder `base` beside it."""
+    path = write_configuration(tmp_path / "variant.toml", "concat", max_epochs=1)
+    path.write_text(path.read_text() + 'start_from = "base"\n')
+    return path
+
+
+def test_a_variant_starts_from_the_fitting_weights_and_the_vocabulary_of_its_base(variant, copy_corpus, start, capsys):
+    base = start("base", kind="hard", max_epochs=1)
+    folder = variant.parent / "variant"
+    fabric = Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(variant, load_configuration(variant), copy_corpus, folder, fabric)
+    before, own = load_checkpoint(base)[1].state_dict(), trainer._model.state_dict()
+    fresh = {"attention.score.query.weight", "attention.score.vector"}
+    assert own.keys() - before.keys() == fresh
+    assert all(torch.equal(own[name], before[name]) for name in before)
+    assert "freshly drawn: " + ", ".join(name for name in own if name in fresh) in capsys.readouterr().out
+    assert (folder / "vocabulary.model").read_bytes() == (base / "vocabulary.model").read_bytes()
+    trainer.run()
+    weights = (folder / "weights.safetensors").read_bytes()
+    (base / "weights.safetensors").unlink()
+    Trainer(folder / "configuration.toml", load_configuration(variant), copy_corpus, folder, fabric).run()
+    assert (folder / "weights.safetensors").read_bytes() == weights, "a finished run needs its base no more"
+
+
+def test_a_base_that_is_missing_is_one_clear_line(variant, copy_corpus, capsys):
+    command = ["train", str(variant), "--corpus", str(copy_corpus), "--output", str(variant.parent / "variant")]
+    assert main([*command, "--accelerator", "cpu", "--devices", "1"]) == 1
+    assert f"start_from: {variant.parent / 'base' / 'weights.safetensors'} is missing" in capsys.readouterr().err
+
+
 def test_torchrun_starts_one_training_of_several_processes(copy_corpus, write_configuration, tmp_path):
     configuration = write_configuration(tmp_path / "run.toml", "gru", max_epochs=1)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "export.cli", "train"]

@@ -1,4 +1,5 @@
-"""Attention: who looks at what, with which weights. Nothing here knows the model around it."""
+"""Multi-head attention: one class for self-attention, causal self-attention and cross-attention. It does not know the
+model around it."""
 
 from __future__ import annotations
 
@@ -82,24 +83,3 @@ def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> tuple[
     scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(query.shape[-1])
     weights = masks.hide(scores, visible).softmax(-1)
     return torch.matmul(weights, value), weights
-
-
-class GeneralAttention(nn.Module):
-    """score(h_t, h_s) = h_t^T W_a h_s over all source states (Luong et al. 2015, equation 8, "general").
-
-    W_a h_s does not depend on the step, so `keys` computes it once a sentence.
-    """
-
-    def __init__(self, hidden: int, memory_size: int) -> None:
-        super().__init__()
-        self.key = nn.Linear(memory_size, hidden, bias=False)
-
-    def keys(self, memory: Tensor) -> Tensor:
-        """(batch, source_length, memory_size) -> (batch, source_length, hidden)."""
-        return self.key(memory)
-
-    def forward(self, query: Tensor, keys: Tensor, memory: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """query (batch, hidden), visible (batch, source_length) -> context (batch, memory_size) and weights."""
-        scores = torch.matmul(keys, query[:, :, None])[:, :, 0]
-        weights = masks.hide(scores, visible).softmax(-1)
-        return torch.matmul(weights[:, None], memory)[:, 0], weights

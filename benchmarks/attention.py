@@ -1,0 +1,145 @@
+"""`python -m benchmarks.attention`: every attention compared on the same sentences, by the length of the source.
+
+It translates the test splits greedily with each version of the store that has these languages, through the loader that
+serves, and writes a table (attention.md) and a plot (attention.png).
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import sacrebleu
+from matplotlib.figure import Figure
+
+from export.agreement import translate_all
+from export.evaluate import encode_sources
+from export.training.data import read_lines
+from service.model.onnx_model import OnnxModel
+from service.model.store import list_versions
+from service.model.vocabulary import Vocabulary
+
+ROOT = Path(__file__).parents[1]
+SPLITS = ("test_2016_flickr", "test_2017_flickr")
+LONGEST = (10, 15, 20, None)
+"""Ranges of the source's length in words, each up to and with a number; the last one has no end."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model: size in bytes, BLEU over all sentences and over each range of lengths."""
+
+    name: str
+    attention: str
+    num_bytes: int
+    bleu: float
+    bleu_by_length: tuple[float, ...]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__)
+    parser.add_argument(
+        "--corpus", type=Path, default=ROOT / "data" / "multi30k", help="folder of SPLIT.LANGUAGE.gz files"
+    )
+    parser.add_argument("--model-store", type=Path, default=ROOT / "model_store")
+    parser.add_argument("--languages", nargs=2, default=("en", "de"), metavar=("SOURCE", "TARGET"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the table and the plot")
+    options = parser.parse_args()
+    source, target = (
+        [line for split in SPLITS for line in read_lines(options.corpus, split, language)]
+        for language in options.languages
+    )
+    ranges = ranges_of(source)
+    comparisons = []
+    newest = {stored.name: stored.folder for stored in list_versions(options.model_store)}
+    for folder in newest.values():
+        model = OnnxModel(folder)
+        if (model.manifest.source_language, model.manifest.target_language) == tuple(options.languages):
+            comparisons.append(compare(model, source, target, ranges))
+            print(f"{comparisons[-1].name:<20} BLEU {comparisons[-1].bleu:.1f}", flush=True)
+    comparisons.sort(key=lambda comparison: comparison.bleu, reverse=True)
+    text = table(comparisons, [len(indices) for indices in ranges])
+    (options.output / "attention.md").write_text(text, encoding="utf-8")
+    plot(comparisons, options.output / "attention.png")
+    print(f"\n{text}")
+    return 0
+
+
+def ranges_of(sentences: list[str]) -> list[list[int]]:
+    """The numbers of the sentences in each range of LONGEST."""
+    ranges: list[list[int]] = [[] for _ in LONGEST]
+    for i, sentence in enumerate(sentences):
+        length = len(sentence.split())
+        ranges[next(r for r, longest in enumerate(LONGEST) if longest is None or length <= longest)].append(i)
+    return ranges
+
+
+def compare(model: OnnxModel, source: list[str], target: list[str], ranges: list[list[int]]) -> Comparison:
+    """Translate all sources and score them against the targets."""
+    manifest = model.manifest
+    vocabulary = Vocabulary(model.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
+    made = translate_all(model, encode_sources(model, vocabulary, source))
+    pieces = Vocabulary(model.folder / manifest.vocabulary.target, manifest.vocabulary.target_size)
+    hypotheses = [pieces.decode(one.token_ids) for one in made]
+
+    def bleu(indices: list[int]) -> float:
+        return sacrebleu.corpus_bleu([hypotheses[i] for i in indices], [[target[i] for i in indices]]).score
+
+    return Comparison(
+        manifest.name,
+        manifest.attention or "none",
+        sum(path.stat().st_size for path in model.folder.iterdir()),
+        bleu([*range(len(source))]),
+        tuple(bleu(indices) for indices in ranges),
+    )
+
+
+def headings() -> list[str]:
+    """Each range of lengths in words."""
+    names = []
+    shortest = 1
+    for longest in LONGEST:
+        names.append(f"{shortest} and more" if longest is None else f"{shortest} to {longest}")
+        shortest = 0 if longest is None else longest + 1
+    return names
+
+
+def table(comparisons: list[Comparison], num_sentences: list[int]) -> str:
+    """The comparison as a Markdown page."""
+    columns = [f"{name} words ({number})" for name, number in zip(headings(), num_sentences, strict=True)]
+    lines = [
+        "# Attention compared",
+        "",
+        f"BLEU (cased sacreBLEU) of greedy translations of {' and '.join(SPLITS)}, {sum(num_sentences)} sentences,",
+        "by the length of the source; the shipped versions, through the loader that serves. Made by `make compare`.",
+        "",
+        f"| model | attention | MB | BLEU | {' | '.join(columns)} |",
+        "|---|---|---|---|" + "---|" * len(columns),
+    ]
+    for one in comparisons:
+        by_length = " | ".join(f"{bleu:.1f}" for bleu in one.bleu_by_length)
+        lines.append(f"| `{one.name}` | {one.attention} | {one.num_bytes / 1e6:.1f} | {one.bleu:.1f} | {by_length} |")
+    return "\n".join([*lines, "", "![BLEU by the length of the source](attention.png)", ""])
+
+
+def plot(comparisons: list[Comparison], path: Path) -> None:
+    """One line for each model over the ranges of lengths."""
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    styles = ["-", "--", ":"]
+    colours = mpl.colormaps["tab10"]
+    for i, one in enumerate(comparisons):
+        axes.plot(
+            headings(), one.bleu_by_length, marker="o", linestyle=styles[i % 3], color=colours(i % 10), label=one.name
+        )
+    axes.set_xlabel("words of the source")
+    axes.set_ylabel("BLEU")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

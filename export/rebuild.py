@@ -1,0 +1,101 @@
+"""Trains and publishes shipped models again, each from its committed configuration, and goes on where it was stopped.
+
+It knows the order: what starts from another checkpoint comes after it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.alignment.choose import measure_checkpoint, store
+from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, WEIGHTS_FILE, load_checkpoint, pack_weights
+from export.configuration import TrainingConfiguration
+from export.errors import ConfigurationError
+from export.publish import publish
+from export.training.command import make_fabric, read_configuration, require_corpus
+from export.training.loop import Trainer
+from export.training.monitor import CURVE_FILE, METRICS_FILE
+from service.model.certificate import read_certificate
+from service.model.manifest import Manifest, file_sha256, read_manifest
+from service.model.store import list_versions
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders: checkpoints/NAME/configuration.toml, corpora/CORPUS, runs/NAME, and the model store."""
+
+    checkpoints: Path
+    corpora: Path
+    runs: Path
+    model_store: Path
+
+
+def rebuild(places: Places, names: Sequence[str], report: Callable[[str], None]) -> None:
+    """Train, take over and publish the named models, or all; what is finished already is not done again.
+
+    Raises ConfigurationError for a name without a configuration, and what training and publishing raise.
+    """
+    configurations = _configurations(places.checkpoints)
+    if unknown := [name for name in names if name not in configurations]:
+        raise ConfigurationError(f"no configuration for {', '.join(unknown)}; there are {', '.join(configurations)}")
+    for name in _in_order(configurations):
+        if names and name not in names:
+            continue
+        checkpoint, run = places.checkpoints / name, places.runs / name
+        config = configurations[name]
+        corpus = places.corpora / config.data.corpus
+        require_corpus(corpus, config.data)
+        report(f"{name}: training in {run}")
+        Trainer(checkpoint / CONFIGURATION_FILE, config, corpus, run, make_fabric("auto", "auto", 1, "32-true")).run()
+        take_over(run, checkpoint, corpus)
+        if (published := _published(places.model_store, name, checkpoint)) is not None:
+            report(f"{name}: {published} holds these weights already")
+            continue
+        folder = publish(checkpoint, model_store=places.model_store, corpus=corpus, splits=config.data.test)
+        report(f"{name}: published as {folder}")
+
+
+def take_over(run: Path, checkpoint: Path, corpus: Path) -> None:
+    """Make a finished run the checkpoint that is committed: packed weights, vocabulary, metrics, learning curve, and
+    the attention that aligns best."""
+    for name in (WEIGHTS_FILE, VOCABULARY_FILE, METRICS_FILE, CURVE_FILE):
+        shutil.copyfile(run / name, checkpoint / name)
+    pack_weights(checkpoint)
+    if load_checkpoint(checkpoint)[1].attention_description is not None:
+        store(checkpoint, measure_checkpoint(checkpoint, corpus))
+
+
+def _configurations(checkpoints: Path) -> dict[str, TrainingConfiguration]:
+    paths = sorted(checkpoints.glob(f"*/{CONFIGURATION_FILE}"))
+    return {path.parent.name: read_configuration(path) for path in paths}
+
+
+def _in_order(configurations: dict[str, TrainingConfiguration]) -> Iterator[str]:
+    """Names, each after the one that it starts from; raises ConfigurationError for a circle."""
+    waiting = dict(configurations)
+    while waiting:
+        ready = [name for name, config in waiting.items() if _base(config) not in waiting]
+        if not ready:
+            raise ConfigurationError(f"{', '.join(waiting)} start from each other")
+        for name in ready:
+            yield name
+            del waiting[name]
+
+
+def _base(config: TrainingConfiguration) -> str | None:
+    base = config.optimization.start_from
+    return None if base is None else Path(base).name
+
+
+def _published(model_store: Path, name: str, checkpoint: Path) -> Path | None:
+    """The newest version of a model, where it was made from the checkpoint's weights."""
+    versions = [stored for stored in list_versions(model_store) if stored.name == name] if model_store.is_dir() else []
+    if not versions:
+        return None
+    manifest: Manifest = read_manifest(versions[-1].folder)
+    certificate = read_certificate(versions[-1].folder / manifest.certificate)
+    same = certificate.weights_sha256 == file_sha256(checkpoint / WEIGHTS_FILE)
+    return versions[-1].folder if same else None
