@@ -9,7 +9,8 @@ from pathlib import Path
 from export.errors import ExportError
 from service.model.errors import ModelError
 
-DEFAULT_CORPUS = Path("data/multi30k")
+DEFAULT_CORPORA = Path("data")
+DEFAULT_CORPUS = DEFAULT_CORPORA / "multi30k"
 DEFAULT_MODEL_STORE = Path("model_store")
 DEFAULT_SPLITS = ("test_2016_flickr",)
 Commands = argparse._SubParsersAction  # argparse has no public name for it
@@ -53,7 +54,7 @@ def _fetch_corpus(options: argparse.Namespace) -> int:
     from export.corpora.software import fetch_software
 
     fetch = {"multi30k": fetch_multi30k, "software-en-ko": fetch_software}[options.corpus]
-    folder = options.output or Path("data") / options.corpus
+    folder = options.output or DEFAULT_CORPORA / options.corpus
     made = fetch(folder, options.base_url)
     print(f"{folder}: {len(made)} new files")
     return 0
@@ -62,7 +63,7 @@ def _fetch_corpus(options: argparse.Namespace) -> int:
 def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("train", help="train a model, or go on where a run was stopped")
     parser.add_argument("configuration", type=Path, metavar="CONFIG.toml")
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS, help="folder of SPLIT.LANGUAGE.gz files")
+    parser.add_argument("--corpus", type=Path, help="folder of SPLIT.LANGUAGE.gz files (default: data/ and its name)")
     parser.add_argument("--output", type=Path, help="checkpoint folder (default: runs/NAME)")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, cuda, mps (Lightning Fabric)")
     parser.add_argument("--devices", default="auto", help="processes or devices on this node, or auto")
@@ -78,11 +79,12 @@ def _train(options: argparse.Namespace) -> int:
     from export.training.loop import Trainer
 
     config = read_configuration(options.configuration)
-    require_corpus(options.corpus, config.data)
+    corpus = options.corpus or DEFAULT_CORPORA / config.data.corpus
+    require_corpus(corpus, config.data)
     fabric = make_fabric(options.accelerator, options.devices, options.num_nodes, options.precision)
     fabric.launch()
     folder = options.output or Path("runs") / config.name
-    Trainer(options.configuration, config, options.corpus, folder, fabric).run()
+    Trainer(options.configuration, config, corpus, folder, fabric).run()
     return 0
 
 
@@ -150,7 +152,7 @@ def _add_choose_alignment(commands: Commands[argparse.ArgumentParser]) -> None:
         "choose-alignment", help="find the decoder layer and heads whose attention aligns words best"
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder that `train` made")
-    parser.add_argument("--corpus", type=Path, default=DEFAULT_CORPUS, help="folder of SPLIT.LANGUAGE.gz files")
+    parser.add_argument("--corpus", type=Path, help="folder of SPLIT.LANGUAGE.gz files (default: data/ and its name)")
     parser.add_argument("--split", help="to measure on (default: the one that training validates on)")
     parser.add_argument("--write", action="store_true", help="make the best choice the checkpoint's own")
     parser.set_defaults(run=_choose_alignment)
@@ -159,8 +161,12 @@ def _add_choose_alignment(commands: Commands[argparse.ArgumentParser]) -> None:
 def _choose_alignment(options: argparse.Namespace) -> int:
     from export.alignment.choose import measure_checkpoint, store
     from export.alignment.measure import MEASURE
+    from export.checkpoint import CONFIGURATION_FILE
+    from export.training.command import read_configuration
 
-    measurement = measure_checkpoint(options.checkpoint, options.corpus, options.split)
+    data = read_configuration(options.checkpoint / CONFIGURATION_FILE).data
+    corpus = options.corpus or DEFAULT_CORPORA / data.corpus
+    measurement = measure_checkpoint(options.checkpoint, corpus, options.split)
     print(f"{options.checkpoint.name} on {measurement.split}: {MEASURE}")
     if measurement.is_choosable:
         print("error rate  layer  heads, both from 0")
@@ -178,7 +184,7 @@ def _add_rebuild(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("rebuild", help="train and publish shipped models, going on where it was stopped")
     parser.add_argument("names", nargs="*", metavar="NAME", help="(default: all)")
     parser.add_argument("--checkpoints", type=Path, default=Path("export/checkpoints"), help="(default: %(default)s)")
-    parser.add_argument("--corpora", type=Path, default=Path("data"), help="folder of corpora (default: %(default)s)")
+    parser.add_argument("--corpora", type=Path, default=DEFAULT_CORPORA, help="folder of corpora (default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="(default: %(default)s)")
     parser.add_argument("--model-store", type=Path, default=DEFAULT_MODEL_STORE, help="(default: %(default)s)")
     parser.set_defaults(run=_rebuild)

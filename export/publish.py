@@ -14,6 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from export.alignment.choose import read_record
 from export.bundle import (
     CERTIFICATE_FILE,
     MAX_LENGTH,
@@ -110,7 +111,8 @@ def _build(
     subject = Subject(model, float32, shipped, file_sha256(checkpoint / WEIGHTS_FILE))
     certificate = certify(subject, test_sets, config.data.golden)
     _write_certificate(folder, certificate)
-    (folder / MODEL_CARD_FILE).write_text(model_card(config, shipped.manifest, certificate), encoding="utf-8")
+    card = model_card(config, shipped.manifest, certificate, read_record(checkpoint, config))
+    (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
     write_manifest(folder, config, model, precision, name, version)
     replay(OnnxModel(folder), certificate)
 

@@ -17,11 +17,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, WEIGHTS_FILE, save_weights, start_from
-from export.configuration import OptimizationConfiguration, TrainingConfiguration, load_configuration
+from export.configuration import OptimizationConfiguration, TrainingConfiguration
 from export.errors import ConfigurationError, DivergedError
 from export.metrics import bleu
 from export.models.build import build_model
 from export.models.contract import PAD_ID, TranslationModel
+from export.training.command import read_configuration
 from export.training.data import (
     Batch,
     Pair,
@@ -36,8 +37,11 @@ from export.training.decode import greedy
 from export.training.loss import smoothed_cross_entropy
 from export.training.monitor import EpochMetrics, Monitor
 from export.training.state import restore, snapshot
+from service.model.manifest import file_sha256
 
 STATE_FILE = "training_state.pt"
+BASE_FILE = "started_from.sha256"
+"""SHA-256 of the weights that a run started from."""
 _UNTRAINED = {"alignment_layer", "alignment_heads", "test", "licence", "citation", "golden"}
 """Keys of a configuration that a run in progress may find changed."""
 
@@ -91,6 +95,7 @@ class Trainer:
         if base is not None:
             fresh = start_from(model, base)
             if fabric.is_global_zero:
+                (folder / BASE_FILE).write_text(file_sha256(base / WEIGHTS_FILE), encoding="ascii")
                 print(f"weights of {base}; freshly drawn: {', '.join(fresh) or 'none'}", flush=True)
         average_weights = get_ema_multi_avg_fn(self._options.ema_decay)  # type: ignore[no-untyped-call]
         self._average = AveragedModel(model, multi_avg_fn=average_weights).to(fabric.device)
@@ -201,7 +206,7 @@ def _require_same_model(config: TrainingConfiguration, folder: Path) -> None:
     """Raises ConfigurationError where `folder` holds a run of another model or on other data."""
     if not (folder / STATE_FILE).exists():
         return
-    before = load_configuration(folder / CONFIGURATION_FILE)
+    before = read_configuration(folder / CONFIGURATION_FILE)
     if any(
         one.model_dump(exclude=_UNTRAINED) != other.model_dump(exclude=_UNTRAINED)
         for one, other in ((before.model, config.model), (before.data, config.data))

@@ -19,7 +19,6 @@ from service.client.terminal import show_line, show_steps, show_title
 from service.client.types import ModelInfo
 
 FAMILIES = ("transformer", "recurrent")
-FAMILY_WITH_ATTENTION = "transformer"  # a recurrent model may have none
 SOURCE_LANGUAGE, TARGET_LANGUAGE = "en", "de"
 SENTENCES = ("Two dogs play in the snow.", "A little girl climbs into a wooden playhouse.")
 SENTENCE_WITH_ATTENTION = "Several women wait outside in a city."
@@ -52,7 +51,7 @@ def show_models_translating(console: Console, client: Client) -> None:
         show_title(console, model)
         for sentence in SENTENCES:
             show_sentence(console, client, model, sentence)
-        if model.family == FAMILY_WITH_ATTENTION:
+        if model.attention is not None:
             show_sentence(console, client, model, SENTENCE_WITH_ATTENTION, attention=True)
     for model in choose_other_targets(models):
         show_line(console, "")

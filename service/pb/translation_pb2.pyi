@@ -45,7 +45,7 @@ Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
 class DecodingOptions(_message.Message):
-    """How a translation is searched for. Every zero value means the default."""
+    """How a translation is searched for. What is not set means the default."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

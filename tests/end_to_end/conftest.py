@@ -11,6 +11,8 @@ import pytest
 
 from export.publish import publish
 from service.client.server_process import SERVE_COMMAND, running_server
+from service.model.manifest import Manifest, read_manifest
+from service.model.store import list_versions
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "multi30k"
@@ -36,6 +38,12 @@ def references() -> list[str]:
 @pytest.fixture(scope="session")
 def shipped_store() -> Path:
     return ROOT / "model_store"
+
+
+@pytest.fixture(scope="session")
+def manifests(shipped_store: Path) -> dict[str, Manifest]:
+    """What the shipped versions say of themselves, by model."""
+    return {stored.name: read_manifest(stored.folder) for stored in list_versions(shipped_store)}
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,10 @@ import pytest
 from service.client.client import AsyncClient, Client
 from service.client.errors import InvalidRequestError
 from service.client.types import Completion, StepEvent
-from service.model.manifest import Manifest, read_manifest
+from service.model.manifest import Manifest
 from service.model.store import list_versions
 
-STORE = Path(__file__).parents[2] / "model_store"
-MANIFESTS = {stored.name: read_manifest(stored.folder) for stored in list_versions(STORE)}
-ENGLISH_TO_GERMAN = sorted(
-    name for name, m in MANIFESTS.items() if (m.source_language, m.target_language) == ("en", "de")
-)
+Manifests = dict[str, Manifest]
 SENTENCE = "A man in a blue shirt is standing on a ladder and cleaning the window of a tall house."
 RECURRENT = {
     "en-de-none": None,
@@ -32,12 +28,12 @@ RECURRENT = {
     "en-de-local-p": "general, local_p 5, soft",
     "en-de-hard": "general, global, hard",
 }
-TRANSFORMERS = {"de-en-transformer", "en-de-transformer", "en-ko-transformer"}
+TRANSFORMERS = ("de-en-transformer", "en-de-transformer", "en-ko-transformer")
 
 
 def stream(client: Client, model: str, text: str = SENTENCE, seed: int | None = None) -> tuple[list[StepEvent], str]:
     """The steps, with attention where the model has any, and the text."""
-    attention = MANIFESTS[model].attention is not None
+    attention = RECURRENT.get(model, "multi-head") is not None
     *steps, done = client.stream(text, model=model, seed=seed, include_attention=attention)
     assert isinstance(done, Completion)
     return [step for step in steps if isinstance(step, StepEvent)], done.text
@@ -53,7 +49,7 @@ def window_of(manifest: Manifest) -> tuple[str, int] | None:
 def test_the_shipped_store_holds_every_attention(shipped_server: str) -> None:
     with Client(shipped_server) as client:
         models = {model.name: model for model in client.list_models()}
-    assert models.keys() == RECURRENT.keys() | TRANSFORMERS
+    assert models.keys() == {*RECURRENT, *TRANSFORMERS}
     assert {name: models[name].attention for name in RECURRENT} == RECURRENT
     for name in TRANSFORMERS:
         assert (models[name].attention or "").startswith("multi-head, layer ")
@@ -68,9 +64,11 @@ def test_bundles_are_small(shipped_store: Path) -> None:
     assert all(size <= 12_000_000 for size in sizes.values()), sizes
 
 
-@pytest.mark.parametrize("model", ENGLISH_TO_GERMAN)
-def test_the_same_sentence_streams_with_attention_of_the_models_kind(shipped_server: str, model: str) -> None:
-    manifest = MANIFESTS[model]
+@pytest.mark.parametrize("model", [*RECURRENT, "en-de-transformer"])
+def test_the_same_sentence_streams_with_attention_of_the_models_kind(
+    shipped_server: str, manifests: Manifests, model: str
+) -> None:
+    manifest = manifests[model]
     with Client(shipped_server) as client:
         steps, text = stream(client, model)
     assert text.startswith("Ein Mann")
@@ -130,9 +128,11 @@ def test_a_model_that_draws_nothing_ignores_the_seed(shipped_server: str) -> Non
             stream(client, "en-de-hard", seed=-1)
 
 
-@pytest.mark.parametrize("model", MANIFESTS)
-def test_a_source_may_have_one_token_or_the_most_but_not_more(shipped_server: str, model: str) -> None:
-    longest = MANIFESTS[model].max_source_length
+@pytest.mark.parametrize("model", [*RECURRENT, *TRANSFORMERS])
+def test_a_source_may_have_one_token_or_the_most_but_not_more(
+    shipped_server: str, manifests: Manifests, model: str
+) -> None:
+    longest = manifests[model].max_source_length
     with Client(shipped_server) as client:
         short = client.translate([".", "", "a"], model=model, max_length=8)
         assert [one.num_source_tokens for one in short][1] == 1
@@ -142,9 +142,9 @@ def test_a_source_may_have_one_token_or_the_most_but_not_more(shipped_server: st
             client.translate(["a " * longest], model=model, max_length=8)
 
 
-def test_location_takes_no_longer_source_than_it_was_trained_on() -> None:
-    assert MANIFESTS["en-de-location"].max_source_length == 100
-    assert MANIFESTS["en-de-general"].max_source_length == 256
+def test_location_takes_no_longer_source_than_it_was_trained_on(manifests: Manifests) -> None:
+    assert manifests["en-de-location"].max_source_length == 100
+    assert manifests["en-de-general"].max_source_length == 256
 
 
 def test_the_engine_names_no_family_and_no_attention() -> None:

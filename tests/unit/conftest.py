@@ -149,6 +149,7 @@ def make_model(
         source_language=source_language,
         target_language=target_language,
         family=family,
+        attention="made up, soft",
         precision="int8",
         execution_provider="CPUExecutionProvider",
         max_source_length=256,
