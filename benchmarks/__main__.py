@@ -24,6 +24,7 @@ from benchmarks.windows import SOURCE_LENGTHS, step_milliseconds
 from export.certify import processor_name
 from service.client.server_process import running_server
 from service.model.onnx_model import OnnxModel
+from service.model.store import list_versions
 
 ROOT = Path(__file__).parents[1]
 ROWS = (1, 8, 32, 64)
@@ -36,10 +37,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: 5)")
     rounds = parser.parse_args().rounds
+    store = ROOT / "model_store"
+    newest = {stored.name: stored.folder for stored in list_versions(store)}
+    if missing := [name for name in SHIPPED if name not in newest]:
+        parser.error(f"{store} has no {', '.join(missing)}")
     console = Console(width=110)
     console.print(f"{processor_name()}, {os.cpu_count()} cores; onnxruntime {version('onnxruntime')}; {rounds} rounds")
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {name: ROOT / "model_store" / name / "1" for name in SHIPPED}
+        folders = {name: newest[name] for name in SHIPPED}
         folders[f"{BASE_NAME} int8"] = make_random_base(Path(temporary) / BASE_NAME)
         _print_steps(console, folders, rounds)
         _print_spans(console, Path(temporary) / "spans", rounds)

@@ -7,16 +7,21 @@ serves, and writes a table (attention.md) and a plot (attention.png).
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
-import sacrebleu
 from matplotlib.figure import Figure
 
 from export.agreement import translate_all
+from export.errors import ExportError
 from export.evaluate import encode_sources
+from export.metrics import bleu
 from export.training.data import read_lines
+from service.model.errors import ModelError
 from service.model.onnx_model import OnnxModel
 from service.model.store import list_versions
 from service.model.vocabulary import Vocabulary
@@ -29,7 +34,7 @@ LONGEST = (10, 15, 20, None)
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model: size in bytes, BLEU over all sentences and over each range of lengths."""
+    """One model: size in bytes, BLEU over all sentences and over each range of lengths, nan for a range without any."""
 
     name: str
     attention: str
@@ -38,17 +43,28 @@ class Comparison:
     bleu_by_length: tuple[float, ...]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    """Compare; the exit status. What a caller can put right is one line on stderr and status 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__)
     parser.add_argument(
         "--corpus", type=Path, default=ROOT / "data" / "multi30k", help="folder of SPLIT.LANGUAGE.gz files"
     )
     parser.add_argument("--model-store", type=Path, default=ROOT / "model_store")
     parser.add_argument("--languages", nargs=2, default=("en", "de"), metavar=("SOURCE", "TARGET"))
+    parser.add_argument("--splits", nargs="+", default=SPLITS, metavar="SPLIT", help=f"(default: {' '.join(SPLITS)})")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the table and the plot")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    try:
+        _compare_all(options)
+    except (ExportError, ModelError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compare_all(options: argparse.Namespace) -> None:
     source, target = (
-        [line for split in SPLITS for line in read_lines(options.corpus, split, language)]
+        [line for split in options.splits for line in read_lines(options.corpus, split, language)]
         for language in options.languages
     )
     ranges = ranges_of(source)
@@ -60,11 +76,10 @@ def main() -> int:
             comparisons.append(compare(model, source, target, ranges))
             print(f"{comparisons[-1].name:<20} BLEU {comparisons[-1].bleu:.1f}", flush=True)
     comparisons.sort(key=lambda comparison: comparison.bleu, reverse=True)
-    text = table(comparisons, [len(indices) for indices in ranges])
+    text = table(comparisons, [len(indices) for indices in ranges], options.splits)
     (options.output / "attention.md").write_text(text, encoding="utf-8")
     plot(comparisons, options.output / "attention.png")
     print(f"\n{text}")
-    return 0
 
 
 def ranges_of(sentences: list[str]) -> list[list[int]]:
@@ -84,15 +99,19 @@ def compare(model: OnnxModel, source: list[str], target: list[str], ranges: list
     pieces = Vocabulary(model.folder / manifest.vocabulary.target, manifest.vocabulary.target_size)
     hypotheses = [pieces.decode(one.token_ids) for one in made]
 
-    def bleu(indices: list[int]) -> float:
-        return sacrebleu.corpus_bleu([hypotheses[i] for i in indices], [[target[i] for i in indices]]).score
+    metric = bleu(manifest.target_language)
+
+    def score(indices: list[int]) -> float:
+        if not indices:
+            return math.nan
+        return float(metric.corpus_score([hypotheses[i] for i in indices], [[target[i] for i in indices]]).score)
 
     return Comparison(
         manifest.name,
         manifest.attention or "none",
         sum(path.stat().st_size for path in model.folder.iterdir()),
-        bleu([*range(len(source))]),
-        tuple(bleu(indices) for indices in ranges),
+        score([*range(len(source))]),
+        tuple(score(indices) for indices in ranges),
     )
 
 
@@ -106,20 +125,20 @@ def headings() -> list[str]:
     return names
 
 
-def table(comparisons: list[Comparison], num_sentences: list[int]) -> str:
-    """The comparison as a Markdown page."""
+def table(comparisons: list[Comparison], num_sentences: list[int], splits: Sequence[str]) -> str:
+    """The comparison as a Markdown page; num_sentences: of each range of lengths."""
     columns = [f"{name} words ({number})" for name, number in zip(headings(), num_sentences, strict=True)]
     lines = [
         "# Attention compared",
         "",
-        f"BLEU (cased sacreBLEU) of greedy translations of {' and '.join(SPLITS)}, {sum(num_sentences)} sentences,",
+        f"BLEU (cased sacreBLEU) of greedy translations of {' and '.join(splits)}, {sum(num_sentences)} sentences,",
         "by the length of the source; the shipped versions, through the loader that serves. Made by `make compare`.",
         "",
         f"| model | attention | MB | BLEU | {' | '.join(columns)} |",
         "|---|---|---|---|" + "---|" * len(columns),
     ]
     for one in comparisons:
-        by_length = " | ".join(f"{bleu:.1f}" for bleu in one.bleu_by_length)
+        by_length = " | ".join("\N{EN DASH}" if math.isnan(value) else f"{value:.1f}" for value in one.bleu_by_length)
         lines.append(f"| `{one.name}` | {one.attention} | {one.num_bytes / 1e6:.1f} | {one.bleu:.1f} | {by_length} |")
     return "\n".join([*lines, "", "![BLEU by the length of the source](attention.png)", ""])
 

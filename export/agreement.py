@@ -85,6 +85,14 @@ def measure_quantization(
     )
 
 
+def is_stable(one: Target, other: Target, tolerance: float) -> bool:
+    """Whether both have the same tokens, with log-probabilities (in nats) that nowhere differ by more than `tolerance`:
+    rounding turned no choice inside of the model either, such as the position that hard attention takes."""
+    return one.token_ids == other.token_ids and all(
+        abs(a - b) <= tolerance for a, b in zip(one.log_probabilities, other.log_probabilities, strict=True)
+    )
+
+
 def choose_golden(
     model: OnnxModel, texts: Sequence[str], sources: Sources, targets: Sequence[Target]
 ) -> tuple[GoldenSentence, ...]:

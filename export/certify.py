@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from export.agreement import choose_golden, measure_agreement, measure_quantization, translate_all
+from export.agreement import choose_golden, is_stable, measure_agreement, measure_quantization, translate_all
 from export.errors import TokensDifferError
 from export.evaluate import TestSet, encode_sources, score
 from export.invariance import check_invariance
@@ -57,9 +57,20 @@ class Subject:
     weights_sha256: str
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A sentence that may become golden, and what the shipped and the float32 graphs make of it."""
+
+    text: str
+    source: Sequence[int]
+    target: Target
+    float32_target: Target
+
+
 def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[str] = ()) -> Certificate:
     """Measure everything: parity over a grid and at the longest lengths; the rest on the first test set, or on
-    built-in sentences; scores on all test sets. Golden sentences are `quotable` ones, if there are any. Raises
+    built-in sentences; scores on all test sets. Golden sentences are `quotable` ones, if there are any, and of
+    those the ones that are stable between the shipped and the float32 graphs, if there are any. Raises
     VerificationError where the graphs fall short."""
     test_set = test_sets[0] if test_sets else None
     shipped, float32 = subject.shipped, subject.float32
@@ -92,10 +103,12 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
             raise TokensDifferError(
                 f"the 8-bit form flips {quantization.num_flipped_tokens} of {quantization.num_tokens} tokens"
             )
-    golden = texts, sources, targets
+    candidates = _candidates(texts, sources, targets, float32_targets)
     if quotable:
         quoted = encode_sources(shipped, vocabulary, quotable)
-        golden = list(quotable), quoted, translate_all(shipped, quoted)
+        candidates = _candidates(quotable, quoted, translate_all(shipped, quoted), translate_all(float32, quoted))
+    tolerance = TOLERANCES[manifest.precision]
+    stable = [one for one in candidates if is_stable(one.target, one.float32_target, tolerance)] or candidates
     return Certificate(
         format=1,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -106,9 +119,20 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
         invariance=invariance,
         quantization=quantization,
         scores=_score_all(shipped, test_sets, targets),
-        log_probability_tolerance=TOLERANCES[manifest.precision],
-        golden=choose_golden(shipped, *golden),
+        log_probability_tolerance=tolerance,
+        golden=choose_golden(
+            shipped, [one.text for one in stable], [one.source for one in stable], [one.target for one in stable]
+        ),
     )
+
+
+def _candidates(
+    texts: Sequence[str],
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Target],
+    float32_targets: Sequence[Target],
+) -> list[_Candidate]:
+    return [_Candidate(*each) for each in zip(texts, sources, targets, float32_targets, strict=True)]
 
 
 def _score_all(model: OnnxModel, test_sets: Sequence[TestSet], first_targets: list[Target]) -> tuple[Scores, ...]:

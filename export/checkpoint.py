@@ -31,9 +31,13 @@ def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def pack_weights(folder: Path) -> None:
-    """Replace the folder's weights by their packed form, less than half as large; packing again changes nothing."""
+    """Replace the folder's weights by their packed form, about half as large; packing again changes nothing."""
+    stored = _read(folder)
+    if any(tensor.dtype == torch.int8 for tensor in stored.values()):
+        return
     packed = {}
-    for name, tensor in load_weights(folder).items():
+    for name, half in stored.items():
+        tensor = half.float()
         if tensor.dim() < 2:
             packed[name] = tensor.to(torch.float16)
             continue
@@ -44,13 +48,22 @@ def pack_weights(folder: Path) -> None:
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The folder's weights in single precision; raises FileNotFoundError."""
-    stored = safetensors.torch.load_file(folder / WEIGHTS_FILE)
+    """The folder's weights in single precision; raises FileNotFoundError, safetensors.SafetensorError, and RuntimeError
+    for a matrix in 8 bits without its scales."""
+    stored = _read(folder)
+    packed = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    scales = {name + SCALES for name in packed}
+    if missing := sorted(scales - stored.keys()):
+        raise RuntimeError(f"{folder / WEIGHTS_FILE} lacks {missing[0]}")
     return {
-        name: tensor.float() * stored[name + SCALES] if tensor.dtype == torch.int8 else tensor.float()
+        name: tensor.float() * stored[name + SCALES] if name in packed else tensor.float()
         for name, tensor in stored.items()
-        if not name.endswith(SCALES)
+        if name not in scales
     }
+
+
+def _read(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / WEIGHTS_FILE)
 
 
 def _save(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -74,7 +87,7 @@ def load_checkpoint(folder: Path) -> tuple[TrainingConfiguration, TranslationMod
 
 def start_from(model: TranslationModel, folder: Path) -> list[str]:
     """Copy every weight of the checkpoint in FOLDER that `model` has in the same shape; the names of those that it does
-    not have, which stay as they are. Raises FileNotFoundError."""
+    not have, which stay as they are. Raises as `load_weights` does."""
     weights = load_weights(folder)
     own = model.state_dict()
     fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}

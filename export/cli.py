@@ -184,7 +184,9 @@ def _add_rebuild(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("rebuild", help="train and publish shipped models, going on where it was stopped")
     parser.add_argument("names", nargs="*", metavar="NAME", help="(default: all)")
     parser.add_argument("--checkpoints", type=Path, default=Path("export/checkpoints"), help="(default: %(default)s)")
-    parser.add_argument("--corpora", type=Path, default=DEFAULT_CORPORA, help="folder of corpora (default: %(default)s)")
+    parser.add_argument(
+        "--corpora", type=Path, default=DEFAULT_CORPORA, help="folder of corpora (default: %(default)s)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="(default: %(default)s)")
     parser.add_argument("--model-store", type=Path, default=DEFAULT_MODEL_STORE, help="(default: %(default)s)")
     parser.set_defaults(run=_rebuild)

@@ -143,6 +143,9 @@ class TrainingConfiguration(_Section):
     def _check(self) -> Self:
         if self.data.max_length > self.model.max_positions:
             raise ValueError("data.max_length must not be above model.max_positions")
+        attention = self.model.attention if isinstance(self.model, RecurrentConfiguration) else "none"
+        if attention != "none" and attention.score == "location" and self.data.max_length > attention.num_locations:
+            raise ValueError("data.max_length must not be above model.attention.num_locations")
         return self
 
 

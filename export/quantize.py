@@ -44,9 +44,8 @@ class _Quantizer:
         self._graph = model.graph
         self._constants = {tensor.name: tensor for tensor in self._graph.initializer}
         self._nodes: list[onnx.NodeProto] = []
-        self._names: set[str] = set()
         self._zeros: dict[int, str] = {}
-        self._shared: dict[bytes, str] = {}
+        self._shared: dict[tuple[tuple[int, ...], bytes], str] = {}
         self._tied: set[bytes] = set()
         self._activations: dict[str, tuple[str, str]] = {}
         inferred = onnx.shape_inference.infer_shapes(model).graph
@@ -200,7 +199,7 @@ class _Quantizer:
 
     def _integers(self, name: str, value: npt.NDArray[np.int8]) -> str:
         """A constant that stands in the graph once, however often it is asked for."""
-        return self._shared.setdefault(value.tobytes(), self._constant(name, value))
+        return self._shared.setdefault((value.shape, value.tobytes()), self._constant(name, value))
 
     def _constant(self, name: str, value: Array | np.generic) -> str:
         if name not in self._constants:

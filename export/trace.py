@@ -165,9 +165,11 @@ def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Ite
 
 
 def within_lengths(model: OnnxModel, rows: Rows, states: Outputs) -> Outputs:
-    """States of the encoder with zeros wherever the source axis lies beyond a row's length."""
+    """States of the encoder with zeros wherever the source axis, where they have one, lies beyond a row's length."""
     kept = dict(states)
     for state in model.manifest.states_of("constant"):
+        if "source_length" not in state.axes:
+            continue
         axis = state.axes.index("source_length")
         shape = [1] * len(state.axes)
         shape[0], shape[axis] = rows.inside().shape

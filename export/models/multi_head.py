@@ -14,10 +14,17 @@ from export.models.operators import cached_self_attention
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention in several heads (Vaswani et al. 2017, section 3.2).
+    """Scaled dot-product attention in several heads (Vaswani et al. 2017, section 3.2.2):
 
-    Self-attention, causal self-attention and cross-attention are this one class: they differ in where keys and values
-    come from, and in what `visible` hides. `projection` holds the query's, the key's and the value's matrix.
+        MultiHead(X, M) = [head_1; ...; head_h] W_O,   head_i = attend(X W_Q_i, M W_K_i, M W_V_i)
+
+    with biases, for X (batch, length, hidden) and M (batch, memory_length, hidden). Any number of heads that divides
+    hidden, each of head_size hidden / num_heads. `projection` holds W_Q, W_K and W_V of all heads, in this order.
+
+    Three uses, which differ in M and in what `visible` hides: self-attention, M = X and padding is hidden; causal
+    self-attention, M = X and later positions are hidden; cross-attention, M is the encoder's output and its padding is
+    hidden. The `step_` methods compute one row of X with what M has given so far: growing keys and values, or constant
+    ones.
     """
 
     def __init__(self, hidden: int, num_heads: int) -> None:

@@ -6,6 +6,7 @@ It does not know any model.
 from __future__ import annotations
 
 import gzip
+import io
 import random
 import zlib
 from collections.abc import Iterator, Sequence
@@ -67,13 +68,15 @@ def read_parallel(corpus: Path, split: str, data: DataConfiguration) -> tuple[li
 
 def train_vocabulary(sentences: Sequence[str], size: int, path: Path, placeholders: Sequence[str] = ()) -> None:
     """Write a SentencePiece BPE model with `size` pieces to `path`; `placeholders` are pieces that it never splits.
+    A kill leaves no file there or a whole one.
 
     Raises ConfigurationError where the sentences do not hold so many pieces, or hold more characters.
     """
+    content = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
-            model_prefix=str(path.with_suffix("")),
+            model_writer=content,
             vocab_size=size,
             model_type="bpe",
             character_coverage=1.0,
@@ -86,7 +89,9 @@ def train_vocabulary(sentences: Sequence[str], size: int, path: Path, placeholde
         )
     except RuntimeError as error:
         raise ConfigurationError(f"vocabulary_size {size}: {str(error).rpartition('] ')[2]}") from error
-    path.with_suffix(".vocab").unlink()
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_bytes(content.getvalue())
+    temporary.replace(path)
 
 
 def load_pairs(corpus: Path, split: str, data: DataConfiguration, vocabulary: Path) -> list[Pair]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import sentencepiece
 import torch
 from lightning_fabric import Fabric
+from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -93,7 +94,7 @@ class Trainer:
         model = build_model(config.model, self._sentences.pieces.get_piece_size())
         base = None if (folder / STATE_FILE).exists() else _base(config_path, config)
         if base is not None:
-            fresh = start_from(model, base)
+            fresh = _start_from(model, base)
             if fabric.is_global_zero:
                 (folder / BASE_FILE).write_text(file_sha256(base / WEIGHTS_FILE), encoding="ascii")
                 print(f"weights of {base}; freshly drawn: {', '.join(fresh) or 'none'}", flush=True)
@@ -225,6 +226,22 @@ def _base(config_path: Path, config: TrainingConfiguration) -> Path | None:
     return folder
 
 
+def _start_from(model: TranslationModel, base: Path) -> list[str]:
+    """As `start_from`; raises ConfigurationError for damaged weights."""
+    try:
+        return start_from(model, base)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"start_from: {base / WEIGHTS_FILE} cannot be loaded: {reason}") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file in one step: a kill leaves none at `target` or a whole one."""
+    temporary = target.with_name(f"{target.name}.new")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
 def _prepare(
     config_path: Path, config: TrainingConfiguration, corpus: Path, folder: Path, fabric: Fabric
 ) -> _Sentences:
@@ -238,7 +255,7 @@ def _prepare(
             shutil.copyfile(config_path, folder / CONFIGURATION_FILE)
         if not vocabulary_path.exists():
             if base := _base(config_path, config):
-                shutil.copyfile(base / VOCABULARY_FILE, vocabulary_path)
+                _copy(base / VOCABULARY_FILE, vocabulary_path)
             else:
                 train_vocabulary(source + target, data.vocabulary_size, vocabulary_path, data.placeholders)
     fabric.barrier()

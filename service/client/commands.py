@@ -13,7 +13,7 @@ from rich.console import Console
 
 from service.client.client import AsyncClient, Client
 from service.client.drawing import show_attention
-from service.client.errors import ModelNotFoundError, PlotUnavailableError
+from service.client.errors import InvalidRequestError, ModelNotFoundError, PlotUnavailableError
 from service.client.files import translate_file
 from service.client.terminal import (
     file_progress,
@@ -45,9 +45,12 @@ def translate_text_command(
 ) -> None:
     """Stream one translation to the terminal: the text as it grows, a line for each step, or the attention drawn.
 
-    attention_plot: a file with one of PLOT_SUFFIXES for a picture of the attention between words. Raises
-    PlotUnavailableError, before anything is translated, where a picture is asked for and matplotlib is missing.
+    attention_plot: a file with one of PLOT_SUFFIXES for a picture of the attention between words. Where a picture is
+    asked for, raises before anything is translated: InvalidRequestError for an empty text, OSError for a place that no
+    file can have, PlotUnavailableError where matplotlib is missing.
     """
+    if attention_plot is not None and not text.strip():
+        raise InvalidRequestError("an empty text has no attention to draw")
     save_plot = None if attention_plot is None else _plotter(attention_plot)
     include_attention = attention or attention_plot is not None
     seen: list[StepEvent | Completion] = []
@@ -140,6 +143,8 @@ def _plotter(path: Path) -> Callable[[str, Sequence[StepEvent | Completion]], No
     """Saves the attention of a model's whole stream as a picture."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
         from service.client.plot import save_attention_plot
     except ModuleNotFoundError:

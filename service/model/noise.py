@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_SEED = 2**64 - 1
-_UNIT = 2.0**-53
+_UNIT = 2.0**-52
 
 
 def gumbel_noise(seed: int, position: int, size: int) -> npt.NDArray[np.float32]:
@@ -17,5 +17,5 @@ def gumbel_noise(seed: int, position: int, size: int) -> npt.NDArray[np.float32]
     """
     key, counter = np.array([seed, 0], np.uint64), np.array([0, 0, 0, position], np.uint64)
     raw = np.random.Philox(key=key, counter=counter).random_raw(size)
-    uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * _UNIT
+    uniform = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * _UNIT
     return np.asarray(-np.log(-np.log(uniform)), np.float32)

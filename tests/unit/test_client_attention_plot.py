@@ -187,6 +187,22 @@ def test_a_folder_that_does_not_exist_fails_before_the_translation(run, fake_ser
     assert fake_service.requests == []
 
 
+def test_a_picture_that_is_a_folder_fails_before_the_translation(run, fake_service, tmp_path):
+    picture = tmp_path / "a.png"
+    picture.mkdir()
+    options = ["--address", fake_service.address, "--attention-plot", picture]
+    assert run("translate", "a", *options) == (1, "", f"stepstream: {picture}: Is a directory\n")
+    assert fake_service.requests == []
+
+
+def test_an_empty_text_has_no_attention_to_draw(run, fake_service, tmp_path):
+    for text in ("", " \t"):
+        options = ["--address", fake_service.address, "--attention-plot", tmp_path / "a.png"]
+        assert run("translate", text, *options) == (1, "", "stepstream: an empty text has no attention to draw\n")
+    assert fake_service.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_matplotlib_one_line_says_what_to_install_before_the_translation(fake_service, tmp_path):
     script = "import sys; sys.modules['matplotlib'] = None; from service.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["translate", "a", "--address", fake_service.address, "--attention-plot", str(tmp_path / "a.png")]

@@ -31,6 +31,21 @@ def test_a_seed_is_a_promise_about_numbers():
     )
 
 
+def test_the_least_and_the_most_likely_draw_are_finite(monkeypatch):
+    class Ends:
+        def __init__(self, **_):
+            pass
+
+        def random_raw(self, size):
+            return np.resize(np.array([0, 2**64 - 1], np.uint64), size)
+
+    monkeypatch.setattr(np.random, "Philox", Ends)
+    least, most = gumbel_noise(0, 0, 2).tolist()
+    assert np.isfinite([least, most]).all()
+    assert least < -3
+    assert most > 30
+
+
 def test_the_noise_is_gumbels_distribution():
     draws = np.concatenate([gumbel_noise(11, position, 256) for position in range(400)])
     for quantile in (0.05, 0.25, 0.5, 0.75, 0.95):

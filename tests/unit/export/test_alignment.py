@@ -273,13 +273,16 @@ def test_a_recurrent_model_has_one_figure_and_nothing_to_choose(make_checkpoint,
     [
         ("none", [], r"has no attention$"),
         ("gru", ["--split", "no-such-split"], r"no-such-split\.en exists$"),
-        ("nothing", [], r"is no checkpoint: configuration\.toml is missing$"),
+        ("nothing", [], r"configuration\.toml cannot be read: "),
+        ("no weights", [], r"is no checkpoint: weights\.safetensors is missing$"),
     ],
 )
 def test_what_cannot_be_measured_is_one_clear_line(
     kind, arguments, message, make_checkpoint, copy_corpus, tmp_path, capsys
 ):
-    checkpoint = tmp_path if kind == "nothing" else make_checkpoint(kind)
+    checkpoint = tmp_path if kind == "nothing" else make_checkpoint("gru" if kind == "no weights" else kind)
+    if kind == "no weights":
+        (checkpoint / "weights.safetensors").unlink()
     assert main(["choose-alignment", str(checkpoint), "--corpus", str(copy_corpus), *arguments]) == 1
     error = capsys.readouterr().err.strip()
     assert re.search(message, error)

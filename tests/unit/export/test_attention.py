@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
+import onnx.shape_inference
 import pytest
 import torch
 
@@ -234,3 +236,37 @@ def test_a_new_score_is_a_class_and_a_line(documented_score, load_graphs, make_c
     loaded = load_graphs(tiny, export_graphs(model))
     assert loaded.manifest.attention == f"{documented_score}, global, soft"
     check_parity(model, loaded)
+
+
+def source_readers(graph, name):
+    """Operators that take a value of the source, of what is gathered from it reshaped only the gathering."""
+    readers = set()
+    for node in graph.node:
+        if name in node.input:
+            again = node.op_type == "Reshape" and node.input[0] == name
+            readers |= source_readers(graph, node.output[0]) if again else {node.op_type}
+    return readers
+
+
+def sizes_chosen_among(graph):
+    """The last axis of what each softmax or argmax of the attention reads: a number, or an axis's name."""
+    values = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
+    chosen = [node.input[0] for node in graph.node if node.op_type in ("Softmax", "ArgMax")]
+    axes = [values[name].type.tensor_type.shape.dim[-1] for name in chosen]
+    return [axis.dim_param or axis.dim_value for axis in axes]
+
+
+@pytest.mark.parametrize(
+    ("kind", "readers", "size"),
+    [
+        ("local_m", {"Gather"}, 2 * 3 + 1),
+        ("local_p", {"Gather"}, 2 * 3 + 1),
+        ("hard_local", {"Gather"}, 2 * 3 + 1),
+        ("general", {"MatMul"}, "source_length"),
+    ],
+)
+def test_a_local_step_reads_and_scores_nothing_of_the_source_but_its_window(kind, readers, size, make_tiny):
+    graph = onnx.shape_inference.infer_shapes(make_tiny(kind).graphs.decoder_step).graph
+    for name in (MEMORY, KEYS):
+        assert source_readers(graph, name) - {"Shape"} == readers, name
+    assert sizes_chosen_among(graph) == [size]

@@ -269,3 +269,43 @@ def test_an_8_bit_form_that_translates_otherwise_is_not_published(gru, quick, st
     with pytest.raises(TokensDifferError, match="8-bit form flips"):
         publish(gru.checkpoint, model_store=store, name="rolled")
     assert names(store) == []
+
+
+def test_a_target_is_stable_where_tokens_are_equal_and_log_probabilities_near():
+    is_stable, Target = export.certify.is_stable, export.certify.Target  # noqa: N806
+    one = Target([5, 6, 3], [-0.5, -0.25, -0.125])
+    assert is_stable(one, Target([5, 6, 3], [-0.5, -0.3125, -0.0625]), 0.0625)
+    assert not is_stable(one, Target([5, 6, 3], [-0.5, -0.3125, -0.0]), 0.0625)
+    assert not is_stable(one, Target([5, 7, 3], [-0.5, -0.25, -0.125]), 0.0625)
+    assert not is_stable(one, Target([5, 6], [-0.5, -0.25]), 0.0625)
+    assert not is_stable(one, Target([5, 6, 3], [-0.5, float("nan"), -0.125]), 0.0625)
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("some_are_stable", [True, False])
+def test_golden_sentences_are_stable_ones_where_there_are_any(
+    quick, gru, store, copy_corpus, tmp_path, monkeypatch, quoted, some_are_stable
+):
+    compared = []
+
+    def is_chosen(one, other, tolerance):
+        compared.append((one, other, tolerance))
+        return some_are_stable and len(compared) in (2, 3)
+
+    monkeypatch.setattr(export.certify, "is_stable", is_chosen)
+    texts = (copy_corpus / "test_2016_flickr.en").read_text().splitlines()
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(gru.checkpoint, checkpoint)
+    if quoted:
+        texts = ["ba gu", "ce ce fo", "je", "ha ki"]
+        path = checkpoint / "configuration.toml"
+        path.write_text(path.read_text().replace("[data]", f"[data]\ngolden = {json.dumps(texts)}"))
+    folder = publish(checkpoint, model_store=store, name="tiny", corpus=copy_corpus)
+    golden = read_certificate(folder / "certificate.json").golden
+    assert len(compared) == len(texts)
+    assert {tolerance for *_, tolerance in compared} == {5e-2}
+    assert any(one.log_probabilities != other.log_probabilities for one, other, _ in compared)
+    if some_are_stable:
+        assert {sentence.text for sentence in golden} == set(texts[1:3])
+    else:
+        assert len(golden) == (4 if quoted else 8)

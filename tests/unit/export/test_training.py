@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,6 +141,11 @@ def test_two_processes_train_one_checkpoint(copy_corpus, write_configuration, tm
         ("max_epochs = 3", "max_epochs = 0", "optimization.max_epochs: Input should be greater than 0"),
         ("[model]", "[model", "cannot be read: "),
         ("vocabulary_size = 40", "vocabulary_size = 4000", "vocabulary_size 4000: Vocabulary size too high"),
+        (
+            'cell = "gru"',
+            'cell = "gru"\nattention = {score = "location", num_locations = 39}',
+            "data.max_length must not be above model.attention.num_locations",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
@@ -248,3 +254,34 @@ def test_a_corpus_that_cannot_be_read_is_one_clear_error(content, message, tmp_p
 def test_only_line_feeds_end_a_sentence(tmp_path):
     (tmp_path / "train.en").write_bytes("one\u2028still one\r\ntwo\x0bstill two\n".encode())
     assert read_lines(tmp_path, "train", "en") == ["one\u2028still one", "two\x0bstill two"]
+
+
+def test_a_base_with_damaged_weights_is_one_clear_line(variant, copy_corpus, start, capsys):
+    weights = start("base", kind="general", max_epochs=1) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    command = ["train", str(variant), "--corpus", str(copy_corpus), "--output", str(variant.parent / "variant")]
+    assert main([*command, "--accelerator", "cpu", "--devices", "1"]) == 1
+    error = capsys.readouterr().err
+    assert f"start_from: {weights} cannot be loaded: " in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+def test_a_vocabulary_is_there_whole_or_not_at_all(variant, copy_corpus, start, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    base = start("base", kind="general", max_epochs=1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    for name, path in (("copied", variant), ("trained", variant.parent / "base.toml")):
+        folder = variant.parent / name
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", kill)
+            with pytest.raises(Killed):
+                Trainer(path, load_configuration(path), copy_corpus, folder, fabric)
+        assert not (folder / "vocabulary.model").exists()
+        Trainer(path, load_configuration(path), copy_corpus, folder, fabric)
+        assert (folder / "vocabulary.model").read_bytes() == (base / "vocabulary.model").read_bytes()
+        assert [entry.name for entry in folder.glob("vocabulary*")] == ["vocabulary.model"]
