@@ -105,7 +105,8 @@ async def test_the_same_seed_draws_the_same_translation_alone_or_in_a_crowd(
 
     async def draw(client: AsyncClient, text: str, seed: int | None) -> tuple[object, ...]:
         events = client.stream(text, model="en-de-hard", seed=seed, include_attention=True)
-        return tuple((e.token_id, e.log_probability, e.attention) async for e in events if isinstance(e, StepEvent))
+        steps = [event async for event in events if isinstance(event, StepEvent)]
+        return tuple((step.token_id, step.log_probability, step.attention) for step in steps)
 
     async with AsyncClient(shipped_server) as client:
         alone = [await draw(client, text, seed) for seed, text in enumerate(texts)]

@@ -152,7 +152,7 @@ def test_a_step_returns_the_mean_of_the_chosen_heads_of_the_chosen_layer(heads):
         torch.testing.assert_close(output.attention, expected[:, position])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 @pytest.mark.parametrize("heads", [(), (5,), (0, 2, 3, 5, 6, 7)])
 def test_the_graph_returns_these_heads_for_rows_of_any_age_and_in_any_company(heads, make_tiny, load_graphs):
     torch.manual_seed(0)

@@ -78,7 +78,7 @@ def test_the_certificate_records_every_measurement(published, gru):
     assert certificate.quantization.num_sentences == 24
     assert 0 <= certificate.quantization.num_flipped_tokens < certificate.quantization.num_tokens
     assert [scores.split for scores in certificate.scores] == ["test_2016_flickr"]
-    assert len(certificate.golden) == 8
+    assert 0 < len(certificate.golden) <= 8
     assert certificate.environment.execution_provider == "CPUExecutionProvider"
     replay(OnnxModel(published), certificate)
 
