@@ -14,6 +14,7 @@ import sentencepiece
 import torch
 
 from export.configuration import TrainingConfiguration, load_configuration
+from export.errors import CheckpointError
 from export.models.build import build_model
 from export.models.contract import TranslationModel
 
@@ -83,6 +84,17 @@ def load_checkpoint(folder: Path) -> tuple[TrainingConfiguration, TranslationMod
     model = build_model(config.model, pieces.get_piece_size())
     model.load_state_dict(load_weights(folder))
     return config, model.eval()
+
+
+def open_checkpoint(folder: Path) -> tuple[TrainingConfiguration, TranslationModel]:
+    """As `load_checkpoint`, for a caller who named the folder; raises CheckpointError in one line."""
+    try:
+        return load_checkpoint(folder)
+    except FileNotFoundError as error:
+        raise CheckpointError(str(error)) from error
+    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{folder} cannot be loaded: {reason}") from error
 
 
 def start_from(model: TranslationModel, folder: Path) -> list[str]:

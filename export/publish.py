@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from export.alignment.choose import read_record
 from export.bundle import (
     CERTIFICATE_FILE,
@@ -25,7 +23,7 @@ from export.bundle import (
     write_manifest,
 )
 from export.certify import Subject, certify
-from export.checkpoint import WEIGHTS_FILE, load_checkpoint
+from export.checkpoint import WEIGHTS_FILE, open_checkpoint
 from export.configuration import TrainingConfiguration
 from export.errors import CheckpointError, PublishError, VersionExistsError
 from export.evaluate import TestSet, read_test_set
@@ -122,13 +120,7 @@ def _write_certificate(folder: Path, certificate: Certificate) -> None:
 
 
 def _load(checkpoint: Path) -> tuple[TrainingConfiguration, TranslationModel]:
-    try:
-        config, model = load_checkpoint(checkpoint)
-    except FileNotFoundError as error:
-        raise CheckpointError(str(error)) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{checkpoint} cannot be loaded: {reason}") from error
+    config, model = open_checkpoint(checkpoint)
     if config.model.max_positions < MAX_LENGTH:
         raise CheckpointError(f"{checkpoint}: max_positions is {config.model.max_positions}, below {MAX_LENGTH}")
     return config, model

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
 
 from export.alignment.measure import MEASURE, Choice, measure
 from export.alignment.toml_lines import with_keys
-from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, WEIGHTS_FILE, load_checkpoint
+from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, WEIGHTS_FILE, open_checkpoint
 from export.configuration import TrainingConfiguration
 from export.errors import CheckpointError, ConfigurationError
-from export.models.contract import TranslationModel
 from service.model.manifest import file_sha256
 
 ALIGNMENT_FILE = "alignment.json"
@@ -48,7 +46,7 @@ class Measurement:
 def measure_checkpoint(checkpoint: Path, corpus: Path, split: str | None = None) -> Measurement:
     """Measure every choice on a split, by default the one that training validates on. Raises CheckpointError,
     CorpusError or, for a model without attention, ConfigurationError."""
-    config, model = _load(checkpoint)
+    config, model = open_checkpoint(checkpoint)
     if model.attention_description is None:
         raise ConfigurationError(f"{checkpoint} has no attention")
     split = split or config.data.validation
@@ -91,14 +89,6 @@ def read_record(checkpoint: Path, config: TrainingConfiguration) -> AlignmentRec
     reported = (model.alignment_layer, model.alignment_heads) if model.family == "transformer" else (None, ())
     is_current = (record.layer, record.heads) == reported
     return record if is_current and record.weights_sha256 == file_sha256(checkpoint / WEIGHTS_FILE) else None
-
-
-def _load(checkpoint: Path) -> tuple[TrainingConfiguration, TranslationModel]:
-    try:
-        return load_checkpoint(checkpoint)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{checkpoint} cannot be loaded: {reason}") from error
 
 
 def _replace(path: Path, content: str) -> None:
