@@ -16,15 +16,13 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from export.agreement import translate_all
 from export.errors import ExportError
-from export.evaluate import encode_sources
+from export.evaluate import translate
 from export.metrics import bleu
 from export.training.data import read_lines
 from service.model.errors import ModelError
 from service.model.onnx_model import OnnxModel
 from service.model.store import list_versions
-from service.model.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("test_2016_flickr", "test_2017_flickr")
@@ -94,11 +92,7 @@ def ranges_of(sentences: list[str]) -> list[list[int]]:
 def compare(model: OnnxModel, source: list[str], target: list[str], ranges: list[list[int]]) -> Comparison:
     """Translate all sources and score them against the targets."""
     manifest = model.manifest
-    vocabulary = Vocabulary(model.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
-    made = translate_all(model, encode_sources(model, vocabulary, source))
-    pieces = Vocabulary(model.folder / manifest.vocabulary.target, manifest.vocabulary.target_size)
-    hypotheses = [pieces.decode(one.token_ids) for one in made]
-
+    hypotheses = translate(model, source)
     metric = bleu(manifest.target_language)
 
     def score(indices: list[int]) -> float:

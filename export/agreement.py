@@ -12,7 +12,9 @@ from export.models.contract import TranslationModel
 from export.training.decode import greedy
 from service.model.certificate import Agreement, GoldenSentence, Quantization, Scores
 from service.model.greedy import Target, translate_greedily
+from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
+from service.model.rules import make_rule
 from service.model.slots import Slots
 
 NUM_GOLDEN = 8
@@ -22,7 +24,8 @@ Sources = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Choice:
-    """The best token of one step, and how far its log-probability lies above the second's."""
+    """The token that one step would take, and how far its log-probability lies above the second's; 0 where a rule took
+    another than the best."""
 
     token_id: int
     margin: float
@@ -31,6 +34,7 @@ class Choice:
 def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max_rows: int = 64) -> list[list[Choice]]:
     """What the model would choose at each step when it continues from the given targets instead."""
     choices: list[list[Choice]] = [[] for _ in sources]
+    rules = [make_rule(model.manifest, source) for source in sources]
     for start in range(0, len(sources), max_rows):
         group = range(start, min(start + max_rows, len(sources)))
         slots = Slots(model, len(group))
@@ -42,17 +46,28 @@ def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max
                 target = targets[i].token_ids
                 best, second = candidates.log_probabilities[row, :2].tolist()
                 if position < len(target):
-                    choices[i].append(Choice(int(candidates.ids[row, 0]), best - second))
+                    ids, rule = candidates.ids[row].tolist(), rules[i]
+                    rank = 0 if rule is None else rule.best(ids)
+                    choices[i].append(Choice(ids[rank], 0.0 if rank else best - second))
+                    if rule is not None:
+                        rule.follow(target[position])
                 following.append(target[min(position, len(target) - 1)])
             slots.choose(following)
     return choices
 
 
 def measure_agreement(
-    torch_model: TranslationModel, sources: Sources, targets: Sequence[Target], *, end_id: int
+    torch_model: TranslationModel, manifest: Manifest, sources: Sources, targets: Sequence[Target]
 ) -> Agreement:
-    """How many greedy targets of the graphs are the torch model's, token by token."""
-    expected = greedy(torch_model, sources, max_length=TORCH_MAX_LENGTH)
+    """How many greedy targets of the graphs are the torch model's under the same rules, token by token."""
+    end_id = manifest.vocabulary.end_id
+    expected = greedy(
+        torch_model,
+        sources,
+        max_length=TORCH_MAX_LENGTH,
+        rules=[make_rule(manifest, source) for source in sources] if manifest.vocabulary.masks else None,
+        num_candidates=manifest.num_candidates,
+    )
     identical = 0
     for source, wanted, target in zip(sources, expected, targets, strict=True):
         found = target.token_ids[:-1] if target.token_ids[-1] == end_id else target.token_ids

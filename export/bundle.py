@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import sentencepiece
 
 from export.checkpoint import VOCABULARY_FILE
 from export.configuration import TrainingConfiguration
@@ -18,7 +20,16 @@ from export.graphs import DecoderStepGraph, EncoderGraph
 from export.models.contract import BEGIN_ID, END_ID, TranslationModel
 from export.quantize import quantize
 from export.to_onnx import to_onnx
-from service.model.manifest import MANIFEST_FILE, FileRecord, Manifest, Precision, State, VocabularyFiles, file_sha256
+from service.model.manifest import (
+    MANIFEST_FILE,
+    FileRecord,
+    Manifest,
+    Mask,
+    Precision,
+    State,
+    VocabularyFiles,
+    file_sha256,
+)
 
 ENCODER_FILE, DECODER_STEP_FILE = "encoder.onnx", "decoder_step.onnx"
 CERTIFICATE_FILE, MODEL_CARD_FILE = "certificate.json", "README.md"
@@ -77,6 +88,7 @@ def write_manifest(
             target_size=model.vocabulary_size,
             begin_id=BEGIN_ID,
             end_id=END_ID,
+            masks=_masks(folder, config.data.masks),
         ),
         encoder=ENCODER_FILE,
         decoder_step=DECODER_STEP_FILE,
@@ -88,6 +100,12 @@ def write_manifest(
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _masks(folder: Path, pieces: Sequence[str]) -> tuple[Mask, ...]:
+    vocabulary = sentencepiece.SentencePieceProcessor(model_file=str(folder / VOCABULARY_FILE))
+    ids = [vocabulary.piece_to_id(piece) for piece in pieces]
+    return tuple(Mask(piece=piece, source_id=i, target_id=i) for piece, i in zip(pieces, ids, strict=True))
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from export.agreement import choose_golden, is_stable, measure_agreement, measure_quantization, translate_all
 from export.errors import TokensDifferError
-from export.evaluate import TestSet, encode_sources, score
+from export.evaluate import TestSet, read_sources, score, translate
 from export.invariance import check_invariance
 from export.models.contract import TranslationModel
 from export.verify import check_parity
 from service.model.certificate import Certificate, Environment, Scores
 from service.model.greedy import Target
 from service.model.onnx_model import OnnxModel
-from service.model.vocabulary import Vocabulary
+from service.model.text import open_texts
 
 TOLERANCES = {"fp32": 1e-3, "int8": 5e-2}
 """Of a log-probability on another processor; a rounding that falls the other way moves an int8 one further."""
@@ -75,7 +75,7 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
     test_set = test_sets[0] if test_sets else None
     shipped, float32 = subject.shipped, subject.float32
     manifest = shipped.manifest
-    vocabulary = Vocabulary(shipped.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
+    texts = open_texts(manifest, shipped.folder)
     parity = check_parity(subject.torch_model, float32)
     check_parity(
         subject.torch_model,
@@ -84,11 +84,12 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
         source_lengths=(manifest.max_source_length,),
         num_steps=manifest.max_target_length,
     )
-    texts = list(BUILT_IN_SENTENCES) if test_set is None else test_set.sources
-    sources = encode_sources(shipped, vocabulary, texts)
+    sentences = list(BUILT_IN_SENTENCES) if test_set is None else test_set.sources
+    read = read_sources(shipped, texts, sentences)
+    sources = [source.ids for source in read]
     invariance = check_invariance(shipped, sources)
     float32_targets = translate_all(float32, sources)
-    agreement = measure_agreement(subject.torch_model, sources, float32_targets, end_id=manifest.vocabulary.end_id)
+    agreement = measure_agreement(subject.torch_model, manifest, sources, float32_targets)
     if agreement.num_identical < SMALLEST_AGREEMENT * agreement.num_sentences:
         raise TokensDifferError(
             f"{agreement.num_identical} of {agreement.num_sentences} greedy targets are those of the model"
@@ -97,15 +98,19 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
     if shipped is not float32:
         targets = translate_all(shipped, sources)
         quantization = measure_quantization(
-            shipped, sources, targets, float32_targets, _score(float32, test_set, float32_targets)
+            shipped,
+            sources,
+            targets,
+            float32_targets,
+            None if test_set is None else _score(float32, test_set, float32_targets),
         )
         if quantization.num_flipped_tokens > LARGEST_QUANTIZATION_COST * quantization.num_tokens:
             raise TokensDifferError(
                 f"the 8-bit form flips {quantization.num_flipped_tokens} of {quantization.num_tokens} tokens"
             )
-    candidates = _candidates(texts, sources, targets, float32_targets)
+    candidates = _candidates(sentences, sources, targets, float32_targets)
     if quotable:
-        quoted = encode_sources(shipped, vocabulary, quotable)
+        quoted = [source.ids for source in read_sources(shipped, texts, quotable)]
         candidates = _candidates(quotable, quoted, translate_all(shipped, quoted), translate_all(float32, quoted))
     tolerance = TOLERANCES[manifest.precision]
     stable = [one for one in candidates if is_stable(one.target, one.float32_target, tolerance)] or candidates
@@ -136,22 +141,18 @@ def _candidates(
 
 
 def _score_all(model: OnnxModel, test_sets: Sequence[TestSet], first_targets: list[Target]) -> tuple[Scores, ...]:
-    manifest = model.manifest
-    vocabulary = Vocabulary(model.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
-    scores = []
-    for number, test_set in enumerate(test_sets):
-        sources = encode_sources(model, vocabulary, test_set.sources)
-        targets = first_targets if number == 0 else translate_all(model, sources)
-        scores.append(_score(model, test_set, targets))
-    return tuple(one for one in scores if one is not None)
+    first = test_sets[:1]
+    return (
+        *(_score(model, test_set, first_targets) for test_set in first),
+        *(score(test_set, translate(model, test_set.sources)) for test_set in test_sets[1:]),
+    )
 
 
-def _score(model: OnnxModel, test_set: TestSet | None, targets: list[Target]) -> Scores | None:
-    if test_set is None:
-        return None
-    manifest = model.manifest
-    vocabulary = Vocabulary(model.folder / manifest.vocabulary.target, manifest.vocabulary.target_size)
-    return score(test_set, [vocabulary.decode(target.token_ids) for target in targets])
+def _score(model: OnnxModel, test_set: TestSet, targets: list[Target]) -> Scores:
+    texts = open_texts(model.manifest, model.folder)
+    sources = read_sources(model, texts, test_set.sources)
+    pairs = zip(targets, sources, strict=True)
+    return score(test_set, [texts.write(target.token_ids, source) for target, source in pairs])
 
 
 def _environment(model: OnnxModel) -> Environment:

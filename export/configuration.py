@@ -11,8 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from service.model.placeholders import PLACEHOLDER
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Placeholder = Annotated[
+WholePiece = Annotated[
     str, Field(pattern=r"^[!-~]+$", description="ASCII without spaces, which no vocabulary rewrites")
 ]
 
@@ -93,8 +95,11 @@ class DataConfiguration(_Section):
         description="what a published version is scored on; first the one to measure on",
     )
     vocabulary_size: PositiveInt = Field(6000, description="pieces of the joint SentencePiece BPE model")
-    placeholders: tuple[Placeholder, ...] = Field(
-        (), description="pieces of text that the vocabulary never splits, each a piece of its own: %s, {0}"
+    masks: tuple[WholePiece, ...] = Field(
+        (), description="what stands for a sentence's placeholders (%s, {0}), in their order; none: they are plain text"
+    )
+    whole_pieces: tuple[WholePiece, ...] = Field(
+        (), description="other pieces of text that the vocabulary never splits: <b>"
     )
     max_length: PositiveInt = Field(100, description="longer training pairs are left out, in tokens")
     golden: tuple[str, ...] = Field(
@@ -105,10 +110,13 @@ class DataConfiguration(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(set(self.placeholders)) < len(self.placeholders):
-            raise ValueError("a placeholder must not be named twice")
-        if control := {"<pad>", "<unk>", "<s>", "</s>"}.intersection(self.placeholders):
-            raise ValueError(f"{min(control)} means something else in every vocabulary and cannot be a placeholder")
+        symbols = (*self.masks, *self.whole_pieces)
+        if len(set(symbols)) < len(symbols):
+            raise ValueError("a mask or a whole piece must not be named twice")
+        if control := {"<pad>", "<unk>", "<s>", "</s>"}.intersection(symbols):
+            raise ValueError(f"{min(control)} means something else in every vocabulary")
+        if exposed := [mask for mask in self.masks if not PLACEHOLDER.fullmatch(mask)]:
+            raise ValueError(f"{exposed[0]} is no placeholder; as a mask it would be taken for the text that it is")
         return self
 
 

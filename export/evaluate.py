@@ -18,7 +18,7 @@ from export.metrics import MOSES_LACKS, bleu, count_kept, lowercase_and_tokenize
 from export.training.data import read_lines
 from service.model.certificate import PlaceholdersKept, Scores
 from service.model.onnx_model import OnnxModel
-from service.model.vocabulary import Vocabulary
+from service.model.text import Source, Texts, open_texts
 
 TOKENIZED_FOLDER = "lc_tok"
 
@@ -101,28 +101,36 @@ def describe(scores: Scores) -> list[str]:
     return lines
 
 
-def encode_sources(model: OnnxModel, vocabulary: Vocabulary, texts: Sequence[str]) -> list[list[int]]:
-    """Source ids ending in the end of the sentence; raises CorpusError for a text that is too long."""
+def read_sources(model: OnnxModel, texts: Texts, sentences: Sequence[str]) -> list[Source]:
+    """Sentences as the model reads them; raises CorpusError for one that it cannot take."""
     manifest = model.manifest
-    sources = [[*vocabulary.encode(text), manifest.vocabulary.end_id] for text in texts]
-    for number, source in enumerate(sources, start=1):
-        if len(source) > manifest.max_source_length:
-            raise CorpusError(
-                f"line {number} has {len(source)} tokens, {manifest.name} takes at most {manifest.max_source_length}"
-            )
+    sources = []
+    for number, sentence in enumerate(sentences, start=1):
+        try:
+            source = texts.read(sentence)
+        except ValueError as error:
+            raise CorpusError(f"line {number}: {error}") from error
+        if len(source.ids) > manifest.max_source_length:
+            most = manifest.max_source_length
+            raise CorpusError(f"line {number} has {len(source.ids)} tokens, {manifest.name} takes at most {most}")
+        sources.append(source)
     return sources
 
 
 def evaluate(model: OnnxModel, test_set: TestSet) -> Evaluation:
     """Translate a test set greedily and score it."""
-    manifest = model.manifest
-    source_vocabulary = Vocabulary(model.folder / manifest.vocabulary.source, manifest.vocabulary.source_size)
-    target_vocabulary = Vocabulary(model.folder / manifest.vocabulary.target, manifest.vocabulary.target_size)
     started = time.monotonic()
-    targets = translate_all(model, encode_sources(model, source_vocabulary, test_set.sources))
-    hypotheses = [target_vocabulary.decode(target.token_ids) for target in targets]
+    hypotheses = translate(model, test_set.sources)
     seconds = time.monotonic() - started
     return Evaluation(score(test_set, hypotheses), len(hypotheses) / seconds)
+
+
+def translate(model: OnnxModel, sentences: Sequence[str]) -> list[str]:
+    """Greedy translations; raises CorpusError for a sentence that the model cannot take."""
+    texts = open_texts(model.manifest, model.folder)
+    sources = read_sources(model, texts, sentences)
+    targets = translate_all(model, [source.ids for source in sources])
+    return [texts.write(target.token_ids, source) for target, source in zip(targets, sources, strict=True)]
 
 
 def _percent(value: float) -> float:

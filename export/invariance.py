@@ -6,6 +6,8 @@ It runs the graphs through the loader that serves, `service.model`, and knows no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from export.errors import InvarianceError
@@ -16,7 +18,7 @@ from service.model.slots import Slots
 
 
 def check_invariance(
-    model: OnnxModel, sources: list[list[int]], *, num_rows: int = 64, num_steps: int = 12
+    model: OnnxModel, sources: Sequence[Sequence[int]], *, num_rows: int = 64, num_steps: int = 12
 ) -> Invariance:
     """Prove that padding, neighbours and place change no bit of a row's results; raises InvarianceError.
 
@@ -66,7 +68,7 @@ def _require_same(cause: str, expected: list[Outputs], found: list[Outputs]) -> 
                 raise InvarianceError(f"{cause} changes {name} in {where} by {change:g}")
 
 
-def _require_same_lives(model: OnnxModel, crowd: list[list[int]], rng: np.random.Generator) -> None:
+def _require_same_lives(model: OnnxModel, crowd: Sequence[Sequence[int]], rng: np.random.Generator) -> None:
     """The rows that serve, where sentences join and leave while others are under way, against one at a time."""
     lifetimes = rng.integers(1, 16, len(crowd)).tolist()
     seeds = [i if i % 2 else None for i in range(len(crowd))]
@@ -79,7 +81,7 @@ def _require_same_lives(model: OnnxModel, crowd: list[list[int]], rng: np.random
 
 
 def _lives(
-    model: OnnxModel, sources: list[list[int]], lifetimes: list[int], seeds: list[int | None], max_rows: int
+    model: OnnxModel, sources: Sequence[Sequence[int]], lifetimes: list[int], seeds: list[int | None], max_rows: int
 ) -> list[list[list[float]]]:
     """The candidates' log-probabilities of each source's first steps, at most three sources joining at a time."""
     slots, waiting, rows = Slots(model, max_rows), list(range(len(sources)))[::-1], list[int]()

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 
 import sacrebleu
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from export.errors import ConfigurationError
+from service.model.placeholders import count_placeholders
 
 MOSES_LACKS = ("ja", "ko", "zh")
 """Languages that Moses' rules cannot tokenize; sacreBLEU has a tokenizer of its own for each."""
-
-PLACEHOLDER = re.compile(
-    r"""%[A-Z][A-Z_]{2,}                                    # %PRODUCTNAME
-      | %\d+\$[-+#0]*[\d.*]*(?:hh?|ll?|[zjtqL])?[A-Za-z@]   # %1$s
-      | %\d+                                                # %1
-      | %[-+#0]*[\d.*]*(?:hh?|ll?|[zjtqL])?[A-Za-z@]        # %s %ld %.2f
-      | %\([A-Za-z_]\w*\)[A-Za-z]                           # %(name)s
-      | [%$]?\{[A-Za-z0-9_]*\}                              # {} {0} {name} ${name}
-      | \$\([A-Za-z0-9_]+\)                                 # $(ARG1)
-      | \$[1-9](?!\d|[.,]\d)                                # $1, no price
-    """,
-    re.VERBOSE | re.ASCII,
-)
-"""What a program puts its own text in the place of: of printf, Qt, Python, shells and LibreOffice."""
 
 
 def bleu(target_language: str) -> sacrebleu.BLEU:
@@ -47,13 +32,8 @@ def lowercase_and_tokenize(sentences: Sequence[str], language: str) -> list[str]
     return [tokenizer.tokenize(normalizer.normalize(text.lower()), return_str=True) for text in sentences]
 
 
-def placeholders(text: str) -> Counter[str]:
-    """How often each placeholder occurs in a text."""
-    return Counter(PLACEHOLDER.findall(text))
-
-
 def count_kept(sources: Sequence[str], hypotheses: Sequence[str]) -> tuple[int, int]:
     """How many sources hold placeholders, and how many of their translations hold exactly the same, in any order."""
-    pairs = [(placeholders(source), hypothesis) for source, hypothesis in zip(sources, hypotheses, strict=True)]
-    kept = [wanted == placeholders(hypothesis) for wanted, hypothesis in pairs if wanted]
+    pairs = [(count_placeholders(source), hypothesis) for source, hypothesis in zip(sources, hypotheses, strict=True)]
+    kept = [wanted == count_placeholders(hypothesis) for wanted, hypothesis in pairs if wanted]
     return len(kept), sum(kept)

@@ -5,7 +5,7 @@ It compares nothing. The arrays are its own, so that a trace may have any width,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,7 +64,7 @@ class Rows:
         return noise
 
 
-def make_rows(sources: list[list[int]], width: int, num_steps: int, vocabulary_size: int, seed: int) -> Rows:
+def make_rows(sources: Sequence[Sequence[int]], width: int, num_steps: int, vocabulary_size: int, seed: int) -> Rows:
     """Rows of given sources and random tokens; row r begins r steps late, so that the rows' ages differ; every other
     one draws."""
     rng = np.random.default_rng(seed)

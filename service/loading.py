@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -13,9 +14,10 @@ from service.metrics import Metrics
 from service.model.certificate import read_certificate, replay
 from service.model.errors import BundleError
 from service.model.onnx_model import OnnxModel
+from service.model.rules import make_rule
 from service.model.slots import Slots
 from service.model.store import StoredVersion
-from service.model.vocabulary import Vocabulary
+from service.model.text import open_texts
 from service.registry import LoadedModel
 from service.settings import Settings, parse_providers
 from service.translator import Translator
@@ -49,7 +51,11 @@ def assemble(
     manifest = onnx_model.manifest
     engine = Engine(
         f"{manifest.name}-{manifest.version}",
-        Runner(Slots(onnx_model, settings.max_slots), end_id=manifest.vocabulary.end_id),
+        Runner(
+            Slots(onnx_model, settings.max_slots),
+            end_id=manifest.vocabulary.end_id,
+            rule_for=partial(make_rule, manifest),
+        ),
         Limits(
             max_slots=settings.max_slots,
             max_queue_length=settings.max_queue_length,
@@ -59,12 +65,6 @@ def assemble(
         metrics.model(manifest.name, manifest.version),
         on_failure=on_failure,
     )
-    files = manifest.vocabulary
-    translator = Translator(
-        manifest,
-        Vocabulary(onnx_model.folder / files.source, files.source_size),
-        Vocabulary(onnx_model.folder / files.target, files.target_size),
-        engine,
-        max_text_length=settings.max_text_length,
-    )
+    texts = open_texts(manifest, onnx_model.folder)
+    translator = Translator(manifest, texts, engine, max_text_length=settings.max_text_length)
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, engine, translator)

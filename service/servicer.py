@@ -61,19 +61,19 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.StreamTranslateRequest, context: Context
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
         model = self._registry.find(request.model, request.version)
-        source_ids = model.translator.source_ids(request.text)
+        source = model.translator.read(request.text)
         steps = model.translator.stream(
-            source_ids, _options(request.options, context), include_attention=request.include_attention
+            source, _options(request.options, context), include_attention=request.include_attention
         )
-        source = None
+        shown = None
         if request.include_attention:
-            source = pb.Source(pieces=model.translator.source_pieces(source_ids))
+            shown = pb.Source(pieces=model.translator.source_pieces(source))
         async with aclosing(steps):
             async for step in steps:
                 yield pb.StreamTranslateResponse(
-                    step=_step(step), source=source, completion=_completion(step.completion, model.manifest.version)
+                    step=_step(step), source=shown, completion=_completion(step.completion, model.manifest.version)
                 )
-                source = None
+                shown = None
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802, ARG002
         return pb.ListModelsResponse(models=[_model(model) for model in self._registry.all()])

@@ -12,7 +12,7 @@ from service.engine.engine import Engine
 from service.engine.request import FinishReason, StepResult
 from service.errors import InvalidRequestError
 from service.model.manifest import Manifest
-from service.model.vocabulary import TextStream, Vocabulary
+from service.model.text import Source, Texts
 
 
 @dataclass(frozen=True)
@@ -52,48 +52,50 @@ class StreamedStep:
 class Translator:
     """Translates with one version of one model."""
 
-    def __init__(
-        self, manifest: Manifest, source: Vocabulary, target: Vocabulary, engine: Engine, *, max_text_length: int
-    ) -> None:
+    def __init__(self, manifest: Manifest, texts: Texts, engine: Engine, *, max_text_length: int) -> None:
         """max_text_length in characters."""
         self._manifest = manifest
-        self._source = source
-        self._target = target
+        self._texts = texts
         self._engine = engine
         self._max_text_length = max_text_length
 
-    def source_ids(self, text: str) -> tuple[int, ...]:
-        """A text's token ids with the end of the sentence; only the end for white space. Raises InvalidRequestError."""
+    def read(self, text: str) -> Source:
+        """A text as the model reads it; only the end of the sentence for white space. Raises InvalidRequestError."""
         if len(text) > self._max_text_length:
             raise InvalidRequestError(
                 f"the text has {len(text)} characters; at most {self._max_text_length} are translated at once"
             )
-        ids = (*self._source.encode(text), self._manifest.vocabulary.end_id)
-        if len(ids) > self._manifest.max_source_length:
+        try:
+            source = self._texts.read(text)
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from error
+        if len(source.ids) > self._manifest.max_source_length:
             most = self._manifest.max_source_length
-            raise InvalidRequestError(f"the text has {len(ids)} tokens; {self._manifest.name} takes at most {most}")
-        return ids
+            raise InvalidRequestError(
+                f"the text has {len(source.ids)} tokens; {self._manifest.name} takes at most {most}"
+            )
+        return source
 
-    def source_pieces(self, source_ids: Sequence[int]) -> list[str]:
-        """The source as the model reads it."""
-        return [self._source.piece(token_id) for token_id in source_ids]
+    def source_pieces(self, source: Source) -> list[str]:
+        """The source as the model reads it, with the placeholders of the text."""
+        return self._texts.source_pieces(source)
 
     async def stream(
-        self, source_ids: tuple[int, ...], options: Options, *, include_attention: bool = False
+        self, source: Source, options: Options, *, include_attention: bool = False
     ) -> AsyncGenerator[StreamedStep, None]:
         """One StreamedStep a decoder step, as it is made; raises the engine's errors and InvalidRequestError."""
         arrived_at = time.monotonic()
         max_length = self._max_length(options)
         if include_attention and self._manifest.attention is None:
             raise InvalidRequestError(f"{self._manifest.name} has no attention")
-        if len(source_ids) == 1:
+        if len(source.ids) == 1:
             yield StreamedStep(None, "", "", Completion("", FinishReason.END_OF_SENTENCE, 0.0, 1, 0))
             return
-        text = TextStream(self._target)
+        text = self._texts.stream(source)
         log_probability = 0.0
         first_token_s = 0.0
         results = self._engine.translate(
-            source_ids,
+            source.ids,
             max_length=max_length,
             deadline=options.deadline,
             include_attention=include_attention,
@@ -113,27 +115,27 @@ class Translator:
                         text.text,
                         result.finish_reason,
                         log_probability,
-                        len(source_ids),
+                        len(source.ids),
                         result.index + 1,
                         result.joined_at - arrived_at,
                         first_token_s,
                         result.made_at - arrived_at,
                     )
-                yield StreamedStep(result, self._target.piece(result.token_id), delta, completion)
+                yield StreamedStep(result, self._texts.target_piece(result.token_id, source), delta, completion)
 
     async def translate(self, texts: Sequence[str], options: Options, *, max_running: int) -> list[Completion]:
         """All texts, at most max_running at the same time, in their order; one that fails fails all."""
-        all_source_ids = await asyncio.to_thread(lambda: [self.source_ids(text) for text in texts])
+        sources = await asyncio.to_thread(lambda: [self.read(text) for text in texts])
         running = asyncio.Semaphore(max_running)
 
-        async def one(source_ids: tuple[int, ...]) -> Completion:
-            async with running, aclosing(self.stream(source_ids, options)) as steps:
+        async def one(source: Source) -> Completion:
+            async with running, aclosing(self.stream(source, options)) as steps:
                 async for step in steps:
                     if step.completion is not None:
                         return step.completion
             raise AssertionError("a stream ended without a completion")
 
-        tasks = [asyncio.ensure_future(one(source_ids)) for source_ids in all_source_ids]
+        tasks = [asyncio.ensure_future(one(source)) for source in sources]
         try:
             return await asyncio.gather(*tasks)
         finally:

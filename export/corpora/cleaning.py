@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from export.corpora.catalogues import Pair
-from export.metrics import PLACEHOLDER, placeholders
+from service.model.placeholders import PLACEHOLDER, count_placeholders
 
 MAX_LENGTH = 400
 MAX_ENGLISH_PER_KOREAN, MAX_KOREAN_PER_ENGLISH, MARGIN = 4, 2, 10
@@ -54,5 +54,5 @@ def _is_translation(source: str, target: str) -> bool:
         and KEY_WITHIN.search(source) is None
         and source.count("_") == target.count("_")
         and NOT_TRANSLATED.search(source) is None
-        and placeholders(source) == placeholders(target)
+        and count_placeholders(source) == count_placeholders(target)
     )

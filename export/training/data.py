@@ -20,6 +20,7 @@ from torch import Tensor
 from export.configuration import DataConfiguration
 from export.errors import ConfigurationError, CorpusError
 from export.models.contract import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID
+from service.model.placeholders import hide_pair
 
 Pair = tuple[list[int], list[int]]
 """Source ids ending in `END_ID`, and target ids without begin or end."""
@@ -66,8 +67,19 @@ def read_parallel(corpus: Path, split: str, data: DataConfiguration) -> tuple[li
     return source, target
 
 
-def train_vocabulary(sentences: Sequence[str], size: int, path: Path, placeholders: Sequence[str] = ()) -> None:
-    """Write a SentencePiece BPE model with `size` pieces to `path`; `placeholders` are pieces that it never splits.
+def read_masked(corpus: Path, split: str, data: DataConfiguration) -> tuple[list[str], list[str]]:
+    """As `read_parallel`, with masks for the placeholders of both sides where the configuration has masks; pairs that
+    do not have the same placeholders are then left out."""
+    source, target = read_parallel(corpus, split, data)
+    if not data.masks:
+        return source, target
+    pairs = [hide_pair(one, other, data.masks) for one, other in zip(source, target, strict=True)]
+    kept = [pair for pair in pairs if pair is not None]
+    return [one for one, _ in kept], [other for _, other in kept]
+
+
+def train_vocabulary(sentences: Sequence[str], size: int, path: Path, whole_pieces: Sequence[str] = ()) -> None:
+    """Write a SentencePiece BPE model with `size` pieces to `path`; `whole_pieces` are pieces that it never splits.
     A kill leaves no file there or a whole one.
 
     Raises ConfigurationError where the sentences do not hold so many pieces, or hold more characters.
@@ -84,7 +96,7 @@ def train_vocabulary(sentences: Sequence[str], size: int, path: Path, placeholde
             unk_id=UNKNOWN_ID,
             bos_id=BEGIN_ID,
             eos_id=END_ID,
-            user_defined_symbols=list(placeholders),
+            user_defined_symbols=list(whole_pieces),
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -95,9 +107,9 @@ def train_vocabulary(sentences: Sequence[str], size: int, path: Path, placeholde
 
 
 def load_pairs(corpus: Path, split: str, data: DataConfiguration, vocabulary: Path) -> list[Pair]:
-    """Every sentence pair of a split as token ids."""
+    """Every sentence pair of `read_masked` as token ids."""
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary))
-    source, target = read_parallel(corpus, split, data)
+    source, target = read_masked(corpus, split, data)
     return [([*s, END_ID], t) for s, t in zip(pieces.encode(source), pieces.encode(target), strict=True)]
 
 

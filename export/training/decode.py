@@ -8,13 +8,21 @@ import torch
 
 from export.models.contract import BEGIN_ID, END_ID, PAD_ID, TranslationModel
 from export.training.data import pad
+from service.model.rules import Rule, choose
 
 
 @torch.inference_mode()
 def greedy(
-    model: TranslationModel, sources: Sequence[Sequence[int]], *, batch_size: int = 128, max_length: int = 100
+    model: TranslationModel,
+    sources: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 128,
+    max_length: int = 100,
+    rules: Sequence[Rule | None] | None = None,
+    num_candidates: int = 8,
 ) -> list[list[int]]:
-    """The most probable next token, at most `max_length` times; ids without begin and end, in order."""
+    """The most probable next token, at most `max_length` times; ids without begin and end, in order. A target's rule,
+    if there is any, chooses among the best `num_candidates`."""
     device = next(model.parameters()).device
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     results: list[list[int]] = [[] for _ in sources]
@@ -30,7 +38,12 @@ def greedy(
         for position in range(limit):
             output = model.step(tokens, torch.full_like(tokens, position), source_lengths, states)
             states = states | output.states
-            tokens = output.logits.argmax(-1).masked_fill(finished, PAD_ID)
+            tokens = output.logits.argmax(-1)
+            if rules is not None:
+                best = output.logits.topk(num_candidates).indices.tolist()
+                chosen = [ids[choose(rules[i], ids)] for i, ids in zip(rows, best, strict=True)]
+                tokens = torch.tensor(chosen, device=device)
+            tokens = tokens.masked_fill(finished, PAD_ID)
             finished |= tokens == END_ID
             made.append(tokens)
             if finished.all():

@@ -29,7 +29,7 @@ from export.training.data import (
     Pair,
     collate,
     load_pairs,
-    read_parallel,
+    read_masked,
     share,
     token_batches,
     train_vocabulary,
@@ -248,7 +248,7 @@ def _prepare(
     vocabulary_path = folder / VOCABULARY_FILE
     data = config.data
     if fabric.is_global_zero:
-        source, target = read_parallel(corpus, data.train, data)
+        source, target = read_masked(corpus, data.train, data)
         folder.mkdir(parents=True, exist_ok=True)
         _require_same_model(config, folder)
         if config_path.resolve() != (folder / CONFIGURATION_FILE).resolve():
@@ -257,7 +257,8 @@ def _prepare(
             if base := _base(config_path, config):
                 _copy(base / VOCABULARY_FILE, vocabulary_path)
             else:
-                train_vocabulary(source + target, data.vocabulary_size, vocabulary_path, data.placeholders)
+                symbols = (*data.masks, *data.whole_pieces)
+                train_vocabulary(source + target, data.vocabulary_size, vocabulary_path, symbols)
     fabric.barrier()
     train_pairs = [
         (source, target)
@@ -269,7 +270,7 @@ def _prepare(
     return _Sentences(
         train_pairs,
         load_pairs(corpus, data.validation, data, vocabulary_path),
-        read_parallel(corpus, data.validation, data)[1],
+        read_masked(corpus, data.validation, data)[1],
         sentencepiece.SentencePieceProcessor(model_file=str(vocabulary_path)),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.engine.request import FinishReason, Request
+from service.model.rules import Rule, choose
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,24 @@ class Search(Protocol):
 
 
 class GreedySearch:
-    """Always the most probable token."""
+    """Always the most probable token that the rule allows."""
 
-    def __init__(self, *, end_id: int, max_length: int) -> None:
+    def __init__(self, rule: Rule | None, *, end_id: int, max_length: int) -> None:
+        self._rule = rule
         self._end_id = end_id
         self._remaining = max_length
 
     def advance(self, ids: Sequence[int], log_probabilities: Sequence[float]) -> Choice:
         self._remaining -= 1
         reason = None
-        if ids[0] == self._end_id:
+        rank = choose(self._rule, ids)
+        if ids[rank] == self._end_id:
             reason = FinishReason.END_OF_SENTENCE
         elif self._remaining == 0:
             reason = FinishReason.MAX_LENGTH
-        return Choice(ids[0], log_probabilities[0], reason)
+        return Choice(ids[rank], log_probabilities[rank], reason)
 
 
-def make_search(request: Request, *, end_id: int) -> Search:
+def make_search(request: Request, rule: Rule | None = None, *, end_id: int) -> Search:
     """The search that a request asks for."""
-    return GreedySearch(end_id=end_id, max_length=request.max_length)
+    return GreedySearch(rule, end_id=end_id, max_length=request.max_length)

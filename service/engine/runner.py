@@ -6,13 +6,16 @@ It knows no queue, no threads and no texts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.engine.decoding import Search, make_search
 from service.engine.request import Request, StepResult
+from service.model.rules import Rule
 from service.model.slots import Candidates, Encoded
+
+RuleFor = Callable[[Sequence[int]], Rule | None]
 
 
 class Rows(Protocol):
@@ -43,9 +46,11 @@ class _Running:
 class Runner:
     """Knows which row belongs to which request."""
 
-    def __init__(self, rows: Rows, *, end_id: int) -> None:
+    def __init__(self, rows: Rows, *, end_id: int, rule_for: RuleFor = lambda _: None) -> None:
+        """rule_for gives the rule that holds for the target of a source."""
         self._rows = rows
         self._end_id = end_id
+        self._rule_for = rule_for
         self._running: list[_Running] = []
 
     @property
@@ -63,7 +68,9 @@ class Runner:
                 return [(requests[0].request_id, error)]
             return [failed for request in requests for failed in self.join([request])]
         self._rows.join(encoded, [request.seed for request in requests])
-        self._running += [_Running(r, make_search(r, end_id=self._end_id), now) for r in requests]
+        self._running += [
+            _Running(r, make_search(r, self._rule_for(r.source_ids), end_id=self._end_id), now) for r in requests
+        ]
         return []
 
     def leave(self, request_ids: Iterable[int]) -> None:

@@ -62,6 +62,14 @@ class State(_Part):
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
 
 
+class Mask(_Part):
+    """A piece of both vocabularies that stands for a placeholder of the source, such as %s."""
+
+    piece: Annotated[str, StringConstraints(min_length=1)]
+    source_id: TokenId
+    target_id: TokenId
+
+
 class VocabularyFiles(_Part):
     """SentencePiece files and the ids of the special tokens; source and target may be the same file."""
 
@@ -71,6 +79,9 @@ class VocabularyFiles(_Part):
     target_size: PositiveInt
     begin_id: TokenId
     end_id: TokenId
+    masks: tuple[Mask, ...] = Field(
+        (), description="what placeholders are hidden by, in their order; none: they are text"
+    )
 
 
 class FileRecord(_Part):
@@ -111,6 +122,9 @@ class Manifest(_Part):
             raise ValueError("two states have the same name")
         if max(self.vocabulary.begin_id, self.vocabulary.end_id) >= self.vocabulary.target_size:
             raise ValueError("a special token lies outside of the target vocabulary")
+        masks = self.vocabulary.masks
+        if any(len({getattr(mask, part) for mask in masks}) < len(masks) for part in Mask.model_fields):
+            raise ValueError("two masks are the same")
         return self
 
     @property

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import sentencepiece
 
 from service.model.errors import BundleError
+
+NOTHING_MASKED: Mapping[int, str] = MappingProxyType({})
 
 
 class Vocabulary:
@@ -27,9 +31,13 @@ class Vocabulary:
         ids: list[int] = self._pieces.encode(text)
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; control tokens have none."""
-        text: str = self._pieces.decode(list(ids))
+    def decode(self, ids: Sequence[int], masked: Mapping[int, str] = NOTHING_MASKED) -> str:
+        """The text of token ids; control tokens have none, and masks the text that they stand for."""
+        places = [place for place, token_id in enumerate(ids) if token_id in masked]
+        text: str = self._pieces.decode(list(ids[: places[0]] if places else ids))
+        for place, following in pairwise([*places, len(ids)]):
+            part: str = self._pieces.decode(list(ids[place:following]))
+            text += masked[ids[place]] + part.removeprefix(self.piece(ids[place]))
         return text
 
     def piece(self, token_id: int) -> str:
@@ -37,19 +45,26 @@ class Vocabulary:
         piece: str = self._pieces.id_to_piece(int(token_id))
         return piece
 
+    def require(self, token_id: int, piece: str) -> None:
+        """Raises BundleError where a token is not the piece that the manifest says."""
+        if token_id >= self._pieces.get_piece_size() or self.piece(token_id) != piece:
+            raise BundleError(f"the vocabulary does not have {piece!r} as token {token_id}, as the manifest says")
+
 
 class TextStream:
     """The text of a growing target: `add` returns what each token adds, and the deltas joined are `text`."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, masked: Mapping[int, str] = NOTHING_MASKED) -> None:
+        """masked: what stands for these tokens in the text."""
         self._vocabulary = vocabulary
+        self._masked = masked
         self._ids: list[int] = []
         self.text = ""
 
     def add(self, token_id: int) -> str:
         """The text that a token adds; empty while a character is incomplete."""
         self._ids.append(token_id)
-        whole = self._vocabulary.decode(self._ids)
+        whole = self._vocabulary.decode(self._ids, self._masked)
         if whole.endswith("\ufffd") or not whole.startswith(self.text):
             return ""
         delta = whole[len(self.text) :]
@@ -58,7 +73,7 @@ class TextStream:
 
     def finish(self) -> str:
         """What `add` held back at the end."""
-        whole = self._vocabulary.decode(self._ids)
+        whole = self._vocabulary.decode(self._ids, self._masked)
         if not whole.startswith(self.text):
             return ""
         delta = whole[len(self.text) :]

@@ -8,10 +8,10 @@ import pytest
 
 from export.agreement import measure_agreement, translate_all
 from export.checkpoint import load_checkpoint
-from export.evaluate import encode_sources
+from export.evaluate import read_sources
 from export.verify import check_parity
 from service.model.onnx_model import OnnxModel
-from service.model.vocabulary import Vocabulary
+from service.model.text import open_texts
 
 CHECKPOINTS = Path(__file__).parents[2] / "export" / "checkpoints"
 MODELS = ("en-de-transformer", "en-de-general", "en-de-hard", "en-de-local-p")
@@ -31,7 +31,7 @@ def test_greedy_translations_of_1000_sentences_are_those_of_torch(
 ) -> None:
     _, torch_model = load_checkpoint(CHECKPOINTS / name)
     model = OnnxModel(fp32_store / name / "1")
-    files = model.manifest.vocabulary
-    sources = encode_sources(model, Vocabulary(model.folder / files.source, files.source_size), sentences)
-    agreement = measure_agreement(torch_model, sources, translate_all(model, sources), end_id=files.end_id)
+    read = read_sources(model, open_texts(model.manifest, model.folder), sentences)
+    sources = [source.ids for source in read]
+    agreement = measure_agreement(torch_model, model.manifest, sources, translate_all(model, sources))
     assert (agreement.num_identical, agreement.num_sentences) == (1000, 1000)

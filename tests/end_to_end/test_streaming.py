@@ -20,6 +20,7 @@ from service.interceptors import StatusInterceptor
 from service.metrics import Metrics
 from service.model.manifest import Manifest
 from service.model.slots import Candidates, Encoded
+from service.model.text import Texts
 from service.model.vocabulary import Vocabulary
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub, add_TranslationServiceServicer_to_server
@@ -125,7 +126,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.model("slow", 1), on_failure=lambda _: None)
     engine.start()
     registry = Registry()
-    translator = Translator(manifest, vocabulary, vocabulary, engine, max_text_length=100)
+    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), engine, max_text_length=100)
     registry.add(LoadedModel(manifest, "{}", "none", engine, translator))
     server = grpc.aio.server(interceptors=(StatusInterceptor(metrics, Calls()),))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)

@@ -7,10 +7,10 @@ import sacrebleu
 
 from export.cli import main
 from export.errors import ConfigurationError, CorpusError
-from export.evaluate import TestSet, describe, encode_sources, read_test_set, score
+from export.evaluate import TestSet, describe, read_sources, read_test_set, score
 from export.metrics import bleu, lowercase_and_tokenize
 from service.model.certificate import read_certificate
-from service.model.vocabulary import Vocabulary
+from service.model.text import open_texts
 
 MODEL_STORE = Path(__file__).parents[3] / "model_store"
 
@@ -98,9 +98,9 @@ def test_sides_of_different_length_are_refused(tmp_path):
 
 def test_a_source_that_is_too_long_is_named(gru, load_graphs):
     model = load_graphs(gru, gru.graphs)
-    vocabulary = Vocabulary(model.folder / "vocabulary.model", 40)
+    texts = open_texts(model.manifest, model.folder)
     with pytest.raises(CorpusError, match=r"line 2 has \d+ tokens, tiny-gru takes at most 256"):
-        encode_sources(model, vocabulary, ["ba", "ba " * 300])
+        read_sources(model, texts, ["ba", "ba " * 300])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -5,20 +5,21 @@ import sentencepiece
 from pydantic import ValidationError
 
 from export.configuration import DataConfiguration
-from export.metrics import count_kept, placeholders
+from export.metrics import count_kept
 from export.training.data import train_vocabulary
+from service.model.placeholders import count_placeholders
 
 SENTENCES = ["%s saved to {0}", "cannot open %s", "a dog saves the %d files (of {0})"] * 20
 
 
 def configure(*names):
-    return DataConfiguration(source_language="en", target_language="ko", licence="", citation="", placeholders=names)
+    return DataConfiguration(source_language="en", target_language="ko", licence="", citation="", whole_pieces=names)
 
 
 @pytest.mark.parametrize("names", [[], ["%s", "{0}"]])
 def test_the_vocabulary_never_splits_them(names, tmp_path):
     path = tmp_path / "vocabulary.model"
-    train_vocabulary(SENTENCES, 60, path, configure(*names).placeholders)
+    train_vocabulary(SENTENCES, 60, path, configure(*names).whole_pieces)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
     assert pieces.get_piece_size() == 60
     assert (pieces.piece_to_id("%s") != pieces.unk_id()) == bool(names)
@@ -44,7 +45,7 @@ def test_a_vocabulary_could_not_hold_these(names):
     ],
 )
 def test_what_is_a_placeholder(text, found):
-    assert sorted(placeholders(text).elements()) == sorted(found)
+    assert sorted(count_placeholders(text).elements()) == sorted(found)
 
 
 def test_a_translation_keeps_them_in_any_order_but_each_as_often():

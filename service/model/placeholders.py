@@ -1,0 +1,59 @@
+"""Placeholders of programs, such as %s and {0}: hidden from the model by masks, and put back where the masks came out.
+
+A model learns to carry over a handful of masks; it never sees what they stand for, so that a placeholder that no
+training text had is kept as well as any other. It knows texts and pieces, no token ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+
+PLACEHOLDER = re.compile(
+    r"""%[A-Z][A-Z_]{2,}                                    # %PRODUCTNAME
+      | %\d+\$[-+#0]*[\d.*]*(?:hh?|ll?|[zjtqL])?[A-Za-z@]   # %1$s
+      | %\d+                                                # %1
+      | %[-+#0]*[\d.*]*(?:hh?|ll?|[zjtqL])?[A-Za-z@]        # %s %ld %.2f
+      | %\([A-Za-z_]\w*\)[A-Za-z]                           # %(name)s
+      | [%$]?\{[A-Za-z0-9_]*\}                              # {} {0} {name} ${name}
+      | \$\([A-Za-z0-9_]+\)                                 # $(ARG1)
+      | \$[1-9](?!\d|[.,]\d)                                # $1, no price
+    """,
+    re.VERBOSE | re.ASCII,
+)
+"""What a program puts its own text in the place of: of printf, Qt, Python, shells and LibreOffice."""
+
+
+def count_placeholders(text: str) -> Counter[str]:
+    """How often each placeholder occurs in a text."""
+    return Counter(PLACEHOLDER.findall(text))
+
+
+def hide(text: str, masks: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The text with its placeholders replaced by `masks` in their order, and the placeholders.
+
+    Raises ValueError where there are more of them than masks.
+    """
+    found = PLACEHOLDER.findall(text)
+    if len(found) > len(masks):
+        raise ValueError(f"the text has {len(found)} placeholders, such as {found[0]}; at most {len(masks)} are kept")
+    following = iter(masks)
+    return PLACEHOLDER.sub(lambda _: next(following), text), tuple(found)
+
+
+def hide_pair(source: str, target: str, masks: Sequence[str]) -> tuple[str, str] | None:
+    """Both texts with masks, numbered in the order of the source: equal placeholders meet in their order.
+
+    None where the two do not have the same placeholders, or more of them than masks.
+    """
+    if count_placeholders(source) != count_placeholders(target):
+        return None
+    try:
+        masked, found = hide(source, masks)
+    except ValueError:
+        return None
+    waiting: defaultdict[str, deque[str]] = defaultdict(deque)
+    for placeholder, mask in zip(found, masks, strict=False):
+        waiting[placeholder].append(mask)
+    return masked, PLACEHOLDER.sub(lambda match: waiting[match.group()].popleft(), target)

@@ -1,0 +1,69 @@
+"""A model's texts: sentences to source tokens and target tokens to text, placeholders put back on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.model.manifest import Manifest
+from service.model.placeholders import hide
+from service.model.vocabulary import TextStream, Vocabulary
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sentence as the model reads it: ids end in the end of the sentence; placeholders are what the masks among them
+    stand for, in the order of the manifest's masks."""
+
+    ids: tuple[int, ...]
+    placeholders: tuple[str, ...] = ()
+
+
+class Texts:
+    """Both vocabularies of one version and the placeholders that its masks stand for."""
+
+    def __init__(self, manifest: Manifest, source: Vocabulary, target: Vocabulary) -> None:
+        self._end_id = manifest.vocabulary.end_id
+        self._masks = manifest.vocabulary.masks
+        self._source = source
+        self._target = target
+
+    def read(self, text: str) -> Source:
+        """A text's source; only the end of the sentence for white space. Raises ValueError for more placeholders than
+        the model has masks."""
+        placeholders: tuple[str, ...] = ()
+        if self._masks:
+            text, placeholders = hide(text, [mask.piece for mask in self._masks])
+        return Source((*self._source.encode(text), self._end_id), placeholders)
+
+    def source_pieces(self, source: Source) -> list[str]:
+        """The source's tokens as the vocabulary spells them, placeholders as the text does."""
+        masked = dict(zip((mask.source_id for mask in self._masks), source.placeholders, strict=False))
+        return [masked.get(token_id) or self._source.piece(token_id) for token_id in source.ids]
+
+    def target_piece(self, token_id: int, source: Source) -> str:
+        """One target token in the same way."""
+        return self._masked(source).get(token_id) or self._target.piece(token_id)
+
+    def stream(self, source: Source) -> TextStream:
+        """The text of a target of this source that is still being made."""
+        return TextStream(self._target, self._masked(source))
+
+    def write(self, target_ids: Sequence[int], source: Source) -> str:
+        """The text of a whole target of this source."""
+        return self._target.decode(target_ids, self._masked(source))
+
+    def _masked(self, source: Source) -> Mapping[int, str]:
+        return dict(zip((mask.target_id for mask in self._masks), source.placeholders, strict=False))
+
+
+def open_texts(manifest: Manifest, folder: Path) -> Texts:
+    """The texts of the version in FOLDER; raises BundleError."""
+    files = manifest.vocabulary
+    source = Vocabulary(folder / files.source, files.source_size)
+    target = Vocabulary(folder / files.target, files.target_size)
+    for mask in files.masks:
+        source.require(mask.source_id, mask.piece)
+        target.require(mask.target_id, mask.piece)
+    return Texts(manifest, source, target)
