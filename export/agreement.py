@@ -14,7 +14,7 @@ from service.model.certificate import Agreement, GoldenSentence, Quantization, S
 from service.model.greedy import Target, translate_greedily
 from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
-from service.model.rules import make_rule
+from service.model.rules import allowed, mask_rules
 from service.model.slots import Slots
 
 NUM_GOLDEN = 8
@@ -34,23 +34,20 @@ class Choice:
 def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max_rows: int = 64) -> list[list[Choice]]:
     """What the model would choose at each step when it continues from the given targets instead."""
     choices: list[list[Choice]] = [[] for _ in sources]
-    rules = [make_rule(model.manifest, source) for source in sources]
+    rules = [mask_rules(model.manifest, source) for source in sources]
     for start in range(0, len(sources), max_rows):
         group = range(start, min(start + max_rows, len(sources)))
         slots = Slots(model, len(group))
         slots.join(slots.encode([sources[i] for i in group]))
         for position in range(max(len(targets[i].token_ids) for i in group)):
-            candidates = slots.step()
             following = []
-            for row, i in enumerate(group):
+            for i, row in zip(group, slots.step().rows(), strict=True):
                 target = targets[i].token_ids
-                best, second = candidates.log_probabilities[row, :2].tolist()
                 if position < len(target):
-                    ids, rule = candidates.ids[row].tolist(), rules[i]
-                    rank = 0 if rule is None else rule.best(ids)
-                    choices[i].append(Choice(ids[rank], 0.0 if rank else best - second))
-                    if rule is not None:
-                        rule.follow(target[position])
+                    [(token_id, _)] = allowed(row, rules[i], target[:position], 1)
+                    (best, first), (_, second) = row.best(2)
+                    margin = first - second if token_id == best else 0.0
+                    choices[i].append(Choice(token_id, margin))
                 following.append(target[min(position, len(target) - 1)])
             slots.choose(following)
     return choices
@@ -65,8 +62,7 @@ def measure_agreement(
         torch_model,
         sources,
         max_length=TORCH_MAX_LENGTH,
-        rules=[make_rule(manifest, source) for source in sources] if manifest.vocabulary.masks else None,
-        num_candidates=manifest.num_candidates,
+        rules=[mask_rules(manifest, source) for source in sources],
     )
     identical = 0
     for source, wanted, target in zip(sources, expected, targets, strict=True):

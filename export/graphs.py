@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export.models.contract import StateSpec, TranslationModel
+from export.models.operators import best_tokens
 
 AxisNames = dict[int, str]
 
@@ -37,9 +38,9 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderStepGraph(nn.Module):
-    """token_ids, positions, source_lengths (batch,) and every state -> the best `num_candidates` token ids and
-    their log-probabilities (batch, num_candidates), best first; attention (batch, source_length) of a model that has
-    any; every carried and growing state, new, as `new_NAME`."""
+    """token_ids, positions, source_lengths (batch,) and every state -> the best `num_candidates` token ids and their
+    log-probabilities (batch, num_candidates), best first; logits (batch, vocabulary); attention (batch, source_length)
+    of a model that has any; every carried and growing state, new, as `new_NAME`."""
 
     def __init__(self, model: TranslationModel, num_candidates: int, capacity: int) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class DecoderStepGraph(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         attention = () if self.model.attention_description is None else ("attention",)
         new = (f"new_{spec.name}" for spec in self._new_states)
-        return ("candidate_ids", "candidate_log_probabilities", *attention, *new)
+        return ("candidate_ids", "candidate_log_probabilities", "logits", *attention, *new)
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         source_ids, source_lengths = EncoderGraph(self.model).example_inputs()
@@ -74,10 +75,16 @@ class DecoderStepGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         named = dict(zip((spec.name for spec in self._states), states, strict=True))
         output = self.model.step(token_ids, positions, source_lengths, named)
-        ids = output.logits.topk(self.num_candidates, dim=-1).indices
+        ids = best_tokens(output.logits, self.num_candidates)
         log_probabilities = output.logits.log_softmax(-1).gather(-1, ids)
         attention = () if output.attention is None else (output.attention,)
-        return ids, log_probabilities, *attention, *(output.states[spec.name] for spec in self._new_states)
+        return (
+            ids,
+            log_probabilities,
+            output.logits,
+            *attention,
+            *(output.states[spec.name] for spec in self._new_states),
+        )
 
 
 def _axis_names(spec: StateSpec) -> AxisNames:

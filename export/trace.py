@@ -109,7 +109,10 @@ def trace_onnx(
     carried = {f"new_{state.name}": np.zeros_like(states[state.name]) for state in manifest.states_of("carried")}
     token_ids, positions = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
     candidate_ids = np.zeros((batch, manifest.num_candidates), np.int64)
-    outputs: Outputs = {"candidate_log_probabilities": np.zeros(candidate_ids.shape, np.float32)}
+    outputs: Outputs = {
+        "candidate_log_probabilities": np.zeros(candidate_ids.shape, np.float32),
+        "logits": np.zeros((batch, manifest.vocabulary.target_size), np.float32),
+    }
     if manifest.attention is not None:
         outputs["attention"] = np.zeros((batch, width), np.float32)
     bound = model.bind_step(
@@ -152,7 +155,7 @@ def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Ite
         output = model.step(torch.from_numpy(tokens), torch.from_numpy(here), lengths, states)
         states = states | output.states
         best, ids = output.logits.log_softmax(-1).topk(num_candidates, dim=-1)
-        made: Outputs = {"candidate_log_probabilities": best.numpy()}
+        made: Outputs = {"candidate_log_probabilities": best.numpy(), "logits": output.logits.numpy()}
         if output.attention is not None:
             made["attention"] = output.attention.numpy()
         for spec in model.state_specs:

@@ -102,9 +102,11 @@ def _note(
     if wanted.shape != found.shape:
         raise AxesDifferError(f"{where}: {name} is {found.shape}, the model's {wanted.shape}")
     absolute = float(np.abs(wanted - found).max())
-    if not absolute <= tolerance:
-        raise ValuesDifferError(f"{where}: {name} differs by {absolute:g} from the model, tolerance {tolerance:g}")
-    relative = absolute / max(float(np.abs(wanted).max()), 1e-9)
+    largest = float(np.abs(wanted).max())
+    allowed = tolerance * max(1.0, largest)
+    if not absolute <= allowed:
+        raise ValuesDifferError(f"{where}: {name} differs by {absolute:g} from the model, tolerance {allowed:g}")
+    relative = absolute / max(largest, 1e-9)
     before = differences.get(name, Difference(absolute=0.0, relative=0.0))
     differences[name] = Difference(absolute=max(before.absolute, absolute), relative=max(before.relative, relative))
 

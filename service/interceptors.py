@@ -74,14 +74,17 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
     def _stream(self, handler: Handler, method: str) -> Handler:
-        behavior: Any = handler.unary_stream
+        behavior: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        make = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             async with self._status(method, context), aclosing(behavior(request, context)) as responses:
                 async for response in responses:
                     yield response
 
-        return grpc.unary_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return make(call, handler.request_deserializer, handler.response_serializer)
 
     @asynccontextmanager
     async def _status(self, method: str, context: Any) -> AsyncIterator[None]:

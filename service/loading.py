@@ -14,7 +14,7 @@ from service.metrics import Metrics
 from service.model.certificate import read_certificate, replay
 from service.model.errors import BundleError
 from service.model.onnx_model import OnnxModel
-from service.model.rules import make_rule
+from service.model.rules import mask_rules
 from service.model.slots import Slots
 from service.model.store import StoredVersion
 from service.model.text import open_texts
@@ -54,7 +54,7 @@ def assemble(
         Runner(
             Slots(onnx_model, settings.max_slots),
             end_id=manifest.vocabulary.end_id,
-            rule_for=partial(make_rule, manifest),
+            rules_for=partial(mask_rules, manifest),
         ),
         Limits(
             max_slots=settings.max_slots,
@@ -66,5 +66,7 @@ def assemble(
         on_failure=on_failure,
     )
     texts = open_texts(manifest, onnx_model.folder)
-    translator = Translator(manifest, texts, engine, max_text_length=settings.max_text_length)
+    translator = Translator(
+        manifest, texts, engine, max_text_length=settings.max_text_length, max_slots=settings.max_slots
+    )
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, engine, translator)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from service.engine.request import FinishReason
+from service import messages
 from service.errors import InvalidRequestError
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import LoadedModel, Registry
-from service.translator import Completion, Options, StreamedStep
+from service.results import StreamedStep
+from service.translator import InteractiveTranslation
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
-
-_REASONS = {
-    FinishReason.END_OF_SENTENCE: pb.FINISH_REASON_END_OF_SENTENCE,
-    FinishReason.MAX_LENGTH: pb.FINISH_REASON_MAX_LENGTH,
-}
 
 
 class TranslationServicer(pb_grpc.TranslationServiceServicer):
@@ -36,25 +32,13 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:  # noqa: N802
         model = self._registry.find(request.model, request.version)
-        if not 1 <= len(request.texts) <= self._max_texts:
-            raise InvalidRequestError(
-                f"the request has {len(request.texts)} texts; it must have from 1 to {self._max_texts}"
-            )
-        completions = await model.translator.translate(
-            list(request.texts), _options(request.options, context), max_running=self._max_running
-        )
-        translations = [
-            pb.Translation(
-                text=done.text,
-                finish_reason=_REASONS[done.finish_reason],
-                log_probability=done.log_probability,
-                num_source_tokens=done.num_source_tokens,
-                num_target_tokens=done.num_target_tokens,
-            )
-            for done in completions
-        ]
+        self._require_number(len(request.texts), "texts")
+        options = messages.options_from(request.options, context.time_remaining())
+        completions = await model.translator.translate(list(request.texts), options, max_running=self._max_running)
         return pb.TranslateResponse(
-            translations=translations, model=model.manifest.name, version=model.manifest.version
+            translations=[messages.translation(done) for done in completions],
+            model=model.manifest.name,
+            version=model.manifest.version,
         )
 
     async def StreamTranslate(  # noqa: N802
@@ -62,78 +46,95 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
         model = self._registry.find(request.model, request.version)
         source = model.translator.read(request.text)
-        steps = model.translator.stream(
-            source, _options(request.options, context), include_attention=request.include_attention
-        )
+        options = messages.options_from(request.options, context.time_remaining())
+        steps = model.translator.stream(source, options, include_attention=request.include_attention)
         shown = None
         if request.include_attention:
             shown = pb.Source(pieces=model.translator.source_pieces(source))
         async with aclosing(steps):
             async for step in steps:
-                yield pb.StreamTranslateResponse(
-                    step=_step(step), source=shown, completion=_completion(step.completion, model.manifest.version)
-                )
+                yield messages.step_response(step, model.manifest.version, shown)
                 shown = None
 
+    async def TranslateInteractive(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.TranslateInteractiveRequest], context: Context
+    ) -> AsyncIterator[pb.TranslateInteractiveResponse]:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("action") != "start":
+            raise InvalidRequestError("the first message must start the translation")
+        start = first.start
+        model = self._registry.find(start.model, start.version)
+        source = model.translator.read(start.text)
+        options = messages.options_from(start.options, context.time_remaining())
+        translation = model.translator.interactive(source, options, include_attention=start.include_attention)
+        shown = None
+        if start.include_attention:
+            shown = pb.Source(pieces=model.translator.source_pieces(source))
+        async with aclosing(_edited(translation, request_iterator)) as steps:
+            async for edit, step in steps:
+                response = messages.step_response(step, model.manifest.version, shown)
+                yield pb.TranslateInteractiveResponse(edit=edit, response=response)
+                shown = None
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
+        model = self._registry.find(request.model, request.version)
+        self._require_number(len(request.pairs), "pairs")
+        options = messages.options_from(pb.DecodingOptions(), context.time_remaining())
+        scored = await model.translator.score(
+            [(pair.source, pair.target) for pair in request.pairs],
+            deadline=options.deadline,
+            max_running=self._max_running,
+        )
+        return pb.ScoreResponse(targets=[messages.scored_target(one) for one in scored], version=model.manifest.version)
+
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802, ARG002
-        return pb.ListModelsResponse(models=[_model(model) for model in self._registry.all()])
+        return pb.ListModelsResponse(models=[messages.model_message(model) for model in self._registry.all()])
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802, ARG002
-        model = self._registry.find(request.model, request.version)
-        message = _model(model)
+        model: LoadedModel = self._registry.find(request.model, request.version)
+        message = messages.model_message(model)
         message.certificate_json = model.certificate_json
         return pb.GetModelResponse(model=message)
 
-
-def _options(options: pb.DecodingOptions, context: Context) -> Options:
-    remaining_s = context.time_remaining()
-    return Options(
-        max_length=options.max_length or None,
-        deadline=None if remaining_s is None else time.monotonic() + remaining_s,
-        seed=options.seed if options.HasField("seed") else None,
-    )
+    def _require_number(self, number: int, of_what: str) -> None:
+        if not 1 <= number <= self._max_texts:
+            raise InvalidRequestError(f"the request has {number} {of_what}; it must have from 1 to {self._max_texts}")
 
 
-def _step(step: StreamedStep) -> pb.Step | None:
-    if step.result is None:
-        return None
-    return pb.Step(
-        index=step.result.index,
-        token_id=step.result.token_id,
-        piece=step.piece,
-        text_delta=step.text_delta,
-        log_probability=step.result.log_probability,
-        attention=step.result.attention,
-    )
+async def _edited(
+    translation: InteractiveTranslation, requests: AsyncIterator[pb.TranslateInteractiveRequest]
+) -> AsyncGenerator[tuple[int, StreamedStep], None]:
+    """The steps of a translation while the caller's edits arrive; ends when the caller has sent the last one and what
+    it asked for is complete."""
+    num_edits = 0
+    is_complete = asyncio.Event()
 
+    async def read() -> None:
+        nonlocal num_edits
+        async for request in requests:
+            if request.WhichOneof("action") != "edit":
+                raise InvalidRequestError("only the first message starts the translation")
+            translation.edit(request.edit.target_prefix)
+            num_edits += 1
+            is_complete.clear()
+        await is_complete.wait()
 
-def _completion(done: Completion | None, version: int) -> pb.Completion | None:
-    if done is None:
-        return None
-    return pb.Completion(
-        text=done.text,
-        finish_reason=_REASONS[done.finish_reason],
-        log_probability=done.log_probability,
-        num_source_tokens=done.num_source_tokens,
-        num_target_tokens=done.num_target_tokens,
-        timings=pb.Timings(
-            queue_ms=done.queue_s * 1e3, first_token_ms=done.first_token_s * 1e3, total_ms=done.total_s * 1e3
-        ),
-        version=version,
-    )
-
-
-def _model(model: LoadedModel) -> pb.Model:
-    manifest = model.manifest
-    return pb.Model(
-        name=manifest.name,
-        version=manifest.version,
-        source_language=manifest.source_language,
-        target_language=manifest.target_language,
-        family=manifest.family,
-        attention=manifest.attention,
-        precision=manifest.precision,
-        execution_provider=model.execution_provider,
-        max_source_length=manifest.max_source_length,
-        max_target_length=manifest.max_target_length,
-    )
+    async with aclosing(translation.steps) as steps:
+        step = asyncio.ensure_future(anext(steps))
+        reader = asyncio.ensure_future(read())
+        try:
+            while True:
+                await asyncio.wait((step, reader), return_when=asyncio.FIRST_COMPLETED)
+                if step.done():
+                    edit, made = step.result()
+                    yield edit, made
+                    if made.completion is not None and edit == num_edits:
+                        is_complete.set()
+                    step = asyncio.ensure_future(anext(steps))
+                elif reader.done():
+                    reader.result()
+                    return
+        finally:
+            for task in (reader, step):
+                task.cancel()
+            await asyncio.gather(reader, step, return_exceptions=True)

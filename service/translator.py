@@ -4,60 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from service.engine.engine import Engine
-from service.engine.request import FinishReason, StepResult
+from service.engine.request import Decoding
 from service.errors import InvalidRequestError
 from service.model.manifest import Manifest
 from service.model.text import Source, Texts
+from service.options import Options, decoding_of
+from service.results import Completion, Scored, StreamedStep, TargetWriter
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to translate: max_length in target tokens, None for the model's most; deadline on the clock of
-    `time.monotonic`, in seconds, or None; seed draws what the model can draw, None takes what is most probable."""
+class InteractiveTranslation:
+    """One translation whose beginning the caller may change: `steps` as of `Translator.stream`, each with the number of
+    the edit that it belongs to; closing it frees all. `edit` gives the target another beginning and raises
+    InvalidRequestError, EngineFailedError or StoppingError."""
 
-    max_length: int | None = None
-    deadline: float | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A whole translation; times in seconds from its arrival."""
-
-    text: str
-    finish_reason: FinishReason
-    log_probability: float
-    num_source_tokens: int
-    num_target_tokens: int
-    queue_s: float = 0.0
-    first_token_s: float = 0.0
-    total_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class StreamedStep:
-    """One step with its text. completion is set on the last one; result is missing only for an empty text."""
-
-    result: StepResult | None
-    piece: str
-    text_delta: str
-    completion: Completion | None
+    steps: AsyncGenerator[tuple[int, StreamedStep], None]
+    edit: Callable[[str], None]
 
 
 class Translator:
     """Translates with one version of one model."""
 
-    def __init__(self, manifest: Manifest, texts: Texts, engine: Engine, *, max_text_length: int) -> None:
-        """max_text_length in characters."""
+    def __init__(
+        self, manifest: Manifest, texts: Texts, engine: Engine, *, max_text_length: int, max_slots: int
+    ) -> None:
+        """max_text_length in characters; max_slots rows share a step of the engine."""
         self._manifest = manifest
         self._texts = texts
         self._engine = engine
         self._max_text_length = max_text_length
+        self._max_slots = max_slots
 
     def read(self, text: str) -> Source:
         """A text as the model reads it; only the end of the sentence for white space. Raises InvalidRequestError."""
@@ -83,71 +68,113 @@ class Translator:
     async def stream(
         self, source: Source, options: Options, *, include_attention: bool = False
     ) -> AsyncGenerator[StreamedStep, None]:
-        """One StreamedStep a decoder step, as it is made; raises the engine's errors and InvalidRequestError."""
+        """What each decoder step brought, as it is made; raises the engine's errors and InvalidRequestError."""
         arrived_at = time.monotonic()
-        max_length = self._max_length(options)
-        if include_attention and self._manifest.attention is None:
-            raise InvalidRequestError(f"{self._manifest.name} has no attention")
+        decoding = self._decoding(options, source, include_attention=include_attention)
+        writer = TargetWriter(self._texts, source, options.phrases, decoding.terms, arrived_at)
         if len(source.ids) == 1:
-            yield StreamedStep(None, "", "", Completion("", FinishReason.END_OF_SENTENCE, 0.0, 1, 0))
+            yield writer.nothing()
             return
-        text = self._texts.stream(source)
-        log_probability = 0.0
-        first_token_s = 0.0
         results = self._engine.translate(
             source.ids,
-            max_length=max_length,
+            decoding,
             deadline=options.deadline,
             include_attention=include_attention,
-            seed=options.seed,
+            seed=options.seed_of_request,
         )
         async with aclosing(results):
             async for result in results:
-                log_probability += result.log_probability
-                first_token_s = first_token_s or result.made_at - arrived_at
-                ended = result.finish_reason is not None
-                delta = text.add(result.token_id)
-                completion = None
-                if ended:
-                    delta += text.finish()
-                    assert result.finish_reason is not None
-                    completion = Completion(
-                        text.text,
-                        result.finish_reason,
-                        log_probability,
-                        len(source.ids),
-                        result.index + 1,
-                        result.joined_at - arrived_at,
-                        first_token_s,
-                        result.made_at - arrived_at,
-                    )
-                yield StreamedStep(result, self._texts.target_piece(result.token_id, source), delta, completion)
+                for step in writer.steps(result):
+                    yield step
 
     async def translate(self, texts: Sequence[str], options: Options, *, max_running: int) -> list[Completion]:
         """All texts, at most max_running at the same time, in their order; one that fails fails all."""
         sources = await asyncio.to_thread(lambda: [self.read(text) for text in texts])
-        running = asyncio.Semaphore(max_running)
 
         async def one(source: Source) -> Completion:
-            async with running, aclosing(self.stream(source, options)) as steps:
+            async with aclosing(self.stream(source, options)) as steps:
                 async for step in steps:
                     if step.completion is not None:
                         return step.completion
             raise AssertionError("a stream ended without a completion")
 
-        tasks = [asyncio.ensure_future(one(source)) for source in sources]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await _all(sources, one, max_running)
 
-    def _max_length(self, options: Options) -> int:
-        most = self._manifest.max_target_length
-        if options.max_length is None:
-            return most
-        if not 1 <= options.max_length <= most:
-            raise InvalidRequestError(
-                f"max_length is {options.max_length}; it must be from 1 to {most}, or 0 for {most}"
-            )
-        return options.max_length
+    def interactive(
+        self, source: Source, options: Options, *, include_attention: bool = False
+    ) -> InteractiveTranslation:
+        """A translation that the caller edits; raises InvalidRequestError."""
+        decoding = self._decoding(options, source, include_attention=include_attention)
+        if decoding.num_rows > 1 or decoding.alternatives:
+            raise InvalidRequestError("an interactive translation has one hypothesis: no beam_size, no num_hypotheses")
+        if len(source.ids) == 1:
+            raise InvalidRequestError("the text is empty")
+        arrived_at = time.monotonic()
+        editable = self._engine.translate_editable(
+            source.ids, decoding, include_attention=include_attention, seed=options.seed_of_request
+        )
+
+        def edit(target_prefix: str) -> None:
+            edited = replace(options, target_prefix=target_prefix, target_prefix_ids=())
+            editable.edit(self._decoding(edited, source, include_attention=include_attention).prefix)
+
+        async def steps() -> AsyncGenerator[tuple[int, StreamedStep], None]:
+            writer = TargetWriter(self._texts, source, (), (), arrived_at)
+            edit_number = 0
+            async with aclosing(editable.results) as results:
+                async for result in results:
+                    if result.edit != edit_number:
+                        edit_number = result.edit
+                        writer.rewind(result.first_index)
+                    for step in writer.steps(result):
+                        yield edit_number, step
+
+        return InteractiveTranslation(steps(), edit)
+
+    async def score(
+        self, pairs: Sequence[tuple[str, str]], *, deadline: float | None, max_running: int
+    ) -> list[Scored]:
+        """The log-probability of each token of given targets; raises the engine's errors and InvalidRequestError."""
+        end_id, most = self._manifest.vocabulary.end_id, self._manifest.max_target_length
+
+        def read(pair: tuple[str, str]) -> tuple[Source, tuple[int, ...]]:
+            source = self.read(pair[0])
+            target_ids = (*self._texts.read_target(pair[1], source), end_id)
+            if len(source.ids) == 1:
+                raise InvalidRequestError("a source to score is empty")
+            if len(target_ids) > most:
+                raise InvalidRequestError(f"a target has {len(target_ids)} tokens; {self._manifest.name} takes {most}")
+            return source, target_ids
+
+        async def one(pair: tuple[Source, tuple[int, ...]]) -> Scored:
+            source, target_ids = pair
+            decoding = Decoding(max_length=len(target_ids), prefix=target_ids)
+            async with aclosing(self._engine.translate(source.ids, decoding, deadline=deadline)) as results:
+                tokens = [token async for result in results for token in result.settled]
+            pieces = [self._texts.target_piece(token.token_id, source) for token in tokens]
+            return Scored(tuple(tokens), tuple(pieces))
+
+        return await _all(await asyncio.to_thread(lambda: [read(pair) for pair in pairs]), one, max_running)
+
+    def _decoding(self, options: Options, source: Source, *, include_attention: bool) -> Decoding:
+        if include_attention and self._manifest.attention is None:
+            raise InvalidRequestError(f"{self._manifest.name} has no attention")
+        return decoding_of(options, self._manifest, self._texts, source, max_slots=self._max_slots)
+
+
+async def _all(
+    items: Sequence[_Item], one: Callable[[_Item], Coroutine[None, None, _Result]], max_running: int
+) -> list[_Result]:
+    """`one` of every item, at most max_running at the same time, in their order; one that fails ends all."""
+    running = asyncio.Semaphore(max_running)
+
+    async def bounded(item: _Item) -> _Result:
+        async with running:
+            return await one(item)
+
+    tasks = [asyncio.ensure_future(bounded(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

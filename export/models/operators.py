@@ -1,6 +1,6 @@
-"""The two computations that torch.onnx cannot express well, each as plain torch and as one named ONNX node.
+"""Computations whose form in the graph matters: two as plain torch and as one named ONNX node, one in fewer operations.
 
-Which form runs is decided by whether a graph is being exported; both compute the same function, and
+Which of two forms runs is decided by whether a graph is being exported; both compute the same function, and
 `export.verify` measures by how much they differ.
 """
 
@@ -53,6 +53,35 @@ def cached_self_attention(
     scores = torch.einsum("bhd,bhtd->bht", query, new_keys) / math.sqrt(head_size)
     weights = masks.hide(scores, masks.written_mask(positions, capacity)[:, None]).softmax(-1)
     return torch.einsum("bht,bhtd->bhd", weights, new_values), new_keys, new_values
+
+
+def best_tokens(logits: Tensor, count: int) -> Tensor:
+    """The ids of the `count` greatest of logits (batch, vocabulary), greatest first, of equal ones the lower id first:
+    (batch, count).
+
+    Looks at the maximum of each block of the vocabulary, then only into the `count` blocks of the greatest maxima,
+    which hold the `count` greatest of all: a search of the whole vocabulary for more than one is what a step pays most
+    for after its products.
+    """
+    batch, size = logits.shape
+    block = _block_size(size, count)
+    if block is None:
+        return logits.topk(count, dim=-1).indices
+    num_blocks = size // block
+    blocks = logits.reshape(batch, num_blocks, block)
+    chosen = blocks.amax(-1).topk(count, dim=-1).indices.sort(dim=-1).values
+    within = blocks.gather(1, chosen[:, :, None].expand(-1, -1, block)).reshape(batch, count * block)
+    ids = chosen[:, :, None] * block + torch.arange(block, device=logits.device)
+    return ids.reshape(batch, count * block).gather(1, within.topk(count, dim=-1).indices)
+
+
+def _block_size(size: int, count: int) -> int | None:
+    """The divisor of a vocabulary's size for which the blocks' maxima and the chosen blocks are fewest; None where no
+    divisor leaves much less to search than the whole."""
+    costs = {block: size // block + count * block for block in range(2, size) if size % block == 0}
+    best = min(costs, key=costs.__getitem__, default=None)
+    fits = best is not None and size // best >= count and costs[best] * 2 < size
+    return best if fits else None
 
 
 class BidirectionalRnn(nn.Module):

@@ -8,7 +8,8 @@ import torch
 
 from export.models.contract import BEGIN_ID, END_ID, PAD_ID, TranslationModel
 from export.training.data import pad
-from service.model.rules import Rule, choose
+from service.model.row import Row
+from service.model.rules import Rule, allowed
 
 
 @torch.inference_mode()
@@ -18,11 +19,10 @@ def greedy(
     *,
     batch_size: int = 128,
     max_length: int = 100,
-    rules: Sequence[Rule | None] | None = None,
-    num_candidates: int = 8,
+    rules: Sequence[Sequence[Rule]] | None = None,
 ) -> list[list[int]]:
-    """The most probable next token, at most `max_length` times; ids without begin and end, in order. A target's rule,
-    if there is any, chooses among the best `num_candidates`."""
+    """The most probable next token that a target's rules allow, at most `max_length` times; ids without begin and end,
+    in order."""
     device = next(model.parameters()).device
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     results: list[list[int]] = [[] for _ in sources]
@@ -34,15 +34,16 @@ def greedy(
         states = model.initial_states(source_ids, source_lengths, limit)
         tokens = torch.full((len(rows),), BEGIN_ID, device=device)
         finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
-        made = []
+        made: list[torch.Tensor] = []
         for position in range(limit):
             output = model.step(tokens, torch.full_like(tokens, position), source_lengths, states)
             states = states | output.states
             tokens = output.logits.argmax(-1)
-            if rules is not None:
-                best = output.logits.topk(num_candidates).indices.tolist()
-                chosen = [ids[choose(rules[i], ids)] for i, ids in zip(rows, best, strict=True)]
-                tokens = torch.tensor(chosen, device=device)
+            for place, i in enumerate(rows):
+                if rules is not None and rules[i] and not finished[place]:
+                    best = Row([int(tokens[place])], [0.0], output.logits[place].numpy())
+                    target = [int(ids[place]) for ids in made]
+                    tokens[place] = allowed(best, rules[i], target, 1)[0][0]
             tokens = tokens.masked_fill(finished, PAD_ID)
             finished |= tokens == END_ID
             made.append(tokens)

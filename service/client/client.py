@@ -7,33 +7,19 @@ Every call raises a StepstreamError of `service.client.errors`; timeout_s, in se
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 import grpc
 
-from service.client import messages
+from service.client import requests, responses
+from service.client.channel import CONNECT_TIMEOUT_S, DEFAULT_ADDRESS, channel_options
 from service.client.errors import named_errors
-from service.client.types import Completion, ModelInfo, StepEvent, Translation
+from service.client.interactive import InteractiveTranslation, open_interactive
+from service.client.options import GREEDY, DecodingOptions
+from service.client.types import ModelInfo, ScoredTarget, StreamEvent, Translation
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-
-DEFAULT_ADDRESS = "127.0.0.1:8001"
-CONNECT_TIMEOUT_S = 4.0
-MAX_MESSAGE_BYTES = 64 * 2**20  # 1,024 texts of 10,000 characters, four bytes each, fit
-
-
-def _channel_options(connect_timeout_s: float) -> list[tuple[str, int]]:
-    connect_timeout_ms = round(connect_timeout_s * 1000)
-    return [
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.min_reconnect_backoff_ms", connect_timeout_ms),  # gRPC's name for the time one connect may take
-        ("grpc.initial_reconnect_backoff_ms", min(500, connect_timeout_ms)),
-        ("grpc.max_reconnect_backoff_ms", max(5_000, connect_timeout_ms)),
-        ("grpc.dns_ares_query_timeout", connect_timeout_ms),
-    ]
 
 
 class AsyncClient:
@@ -41,7 +27,7 @@ class AsyncClient:
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=_channel_options(connect_timeout_s))
+        self._channel = grpc.aio.insecure_channel(address, options=channel_options(connect_timeout_s))
         self._stub = TranslationServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -60,16 +46,14 @@ class AsyncClient:
         *,
         model: str,
         version: int = 0,
-        max_length: int = 0,
-        seed: int | None = None,
+        options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
     ) -> list[Translation]:
-        """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's
-        longest; seed: draw what the model can draw, None: take what is most probable."""
-        request = messages.translate_request(texts, model=model, version=version, max_length=max_length, seed=seed)
+        """The translations, in the order of the texts. version 0: the newest."""
+        request = requests.translate_request(texts, model=model, version=version, options=options)
         with named_errors(self.address):
             response = await self._stub.Translate(request, timeout=timeout_s)
-        return messages.translations_from(response, num_texts=len(texts))
+        return responses.translations_from(response, num_texts=len(texts))
 
     async def stream(
         self,
@@ -77,21 +61,15 @@ class AsyncClient:
         *,
         model: str,
         version: int = 0,
-        max_length: int = 0,
-        seed: int | None = None,
+        options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
         include_attention: bool = False,
-    ) -> AsyncGenerator[StepEvent | Completion, None]:
-        """Each decoder step as it is made, then one completion."""
-        request = messages.stream_request(
-            text,
-            model=model,
-            version=version,
-            max_length=max_length,
-            seed=seed,
-            include_attention=include_attention,
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Each token as it is settled, with what is tentative after it in a beam search, then one completion."""
+        request = requests.stream_request(
+            text, model=model, version=version, options=options, include_attention=include_attention
         )
-        reader = messages.StreamReader()
+        reader = responses.StreamReader()
         call = self._stub.StreamTranslate(request, timeout=timeout_s)
         try:
             with named_errors(self.address):
@@ -102,18 +80,49 @@ class AsyncClient:
         finally:
             call.cancel()
 
+    def interactive(
+        self,
+        text: str,
+        *,
+        model: str,
+        version: int = 0,
+        options: DecodingOptions = GREEDY,
+        timeout_s: float | None = None,
+        include_attention: bool = False,
+    ) -> AbstractAsyncContextManager[InteractiveTranslation]:
+        """A translation to edit while it is made, for greedy search or sampling: `async with` starts it, leaving the
+        block cancels what is under way."""
+        request = requests.stream_request(
+            text, model=model, version=version, options=options, include_attention=include_attention
+        )
+        return open_interactive(self._stub, request, address=self.address, timeout_s=timeout_s)
+
+    async def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        model: str,
+        version: int = 0,
+        timeout_s: float | None = None,
+    ) -> list[ScoredTarget]:
+        """The score of each target, given its source, in the order of the pairs. version 0: the newest."""
+        request = requests.score_request(pairs, model=model, version=version)
+        with named_errors(self.address):
+            response = await self._stub.Score(request, timeout=timeout_s)
+        return responses.scores_from(response, num_pairs=len(pairs))
+
     async def list_models(self, *, timeout_s: float | None = None) -> list[ModelInfo]:
         """Every loaded version of every model, by name, then by version."""
         with named_errors(self.address):
             response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
-        return [messages.model_from(model) for model in response.models]
+        return [responses.model_from(model) for model in response.models]
 
     async def get_model(self, model: str, *, version: int = 0, timeout_s: float | None = None) -> ModelInfo:
         """One model with its certificate. version 0: the newest."""
-        request = messages.get_model_request(model, version=version)
+        request = requests.get_model_request(model, version=version)
         with named_errors(self.address):
             response = await self._stub.GetModel(request, timeout=timeout_s)
-        return messages.model_from(response.model)
+        return responses.model_from(response.model)
 
 
 class Client:
@@ -121,7 +130,7 @@ class Client:
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=_channel_options(connect_timeout_s))
+        self._channel = grpc.insecure_channel(address, options=channel_options(connect_timeout_s))
         self._stub = TranslationServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -140,16 +149,14 @@ class Client:
         *,
         model: str,
         version: int = 0,
-        max_length: int = 0,
-        seed: int | None = None,
+        options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
     ) -> list[Translation]:
-        """The translations, in the order of the texts. version 0: the newest; max_length 0: the model's
-        longest; seed: draw what the model can draw, None: take what is most probable."""
-        request = messages.translate_request(texts, model=model, version=version, max_length=max_length, seed=seed)
+        """The translations, in the order of the texts. version 0: the newest."""
+        request = requests.translate_request(texts, model=model, version=version, options=options)
         with named_errors(self.address):
             response = self._stub.Translate(request, timeout=timeout_s)
-        return messages.translations_from(response, num_texts=len(texts))
+        return responses.translations_from(response, num_texts=len(texts))
 
     def stream(
         self,
@@ -157,21 +164,15 @@ class Client:
         *,
         model: str,
         version: int = 0,
-        max_length: int = 0,
-        seed: int | None = None,
+        options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
         include_attention: bool = False,
-    ) -> Generator[StepEvent | Completion, None, None]:
-        """Each decoder step as it is made, then one completion."""
-        request = messages.stream_request(
-            text,
-            model=model,
-            version=version,
-            max_length=max_length,
-            seed=seed,
-            include_attention=include_attention,
+    ) -> Generator[StreamEvent, None, None]:
+        """Each token as it is settled, with what is tentative after it in a beam search, then one completion."""
+        request = requests.stream_request(
+            text, model=model, version=version, options=options, include_attention=include_attention
         )
-        reader = messages.StreamReader()
+        reader = responses.StreamReader()
         call = self._stub.StreamTranslate(request, timeout=timeout_s)
         try:
             with named_errors(self.address):
@@ -181,15 +182,29 @@ class Client:
         finally:
             call.cancel()
 
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        model: str,
+        version: int = 0,
+        timeout_s: float | None = None,
+    ) -> list[ScoredTarget]:
+        """The score of each target, given its source, in the order of the pairs. version 0: the newest."""
+        request = requests.score_request(pairs, model=model, version=version)
+        with named_errors(self.address):
+            response = self._stub.Score(request, timeout=timeout_s)
+        return responses.scores_from(response, num_pairs=len(pairs))
+
     def list_models(self, *, timeout_s: float | None = None) -> list[ModelInfo]:
         """Every loaded version of every model, by name, then by version."""
         with named_errors(self.address):
             response = self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
-        return [messages.model_from(model) for model in response.models]
+        return [responses.model_from(model) for model in response.models]
 
     def get_model(self, model: str, *, version: int = 0, timeout_s: float | None = None) -> ModelInfo:
         """One model with its certificate. version 0: the newest."""
-        request = messages.get_model_request(model, version=version)
+        request = requests.get_model_request(model, version=version)
         with named_errors(self.address):
             response = self._stub.GetModel(request, timeout=timeout_s)
-        return messages.model_from(response.model)
+        return responses.model_from(response.model)

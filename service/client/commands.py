@@ -1,4 +1,4 @@
-"""What `stepstream translate` and `stepstream models` do. It parses no arguments."""
+"""What `stepstream translate`, `stepstream score` and `stepstream models` do. It parses no arguments."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from service.client.client import AsyncClient, Client
 from service.client.drawing import show_attention
 from service.client.errors import InvalidRequestError, ModelNotFoundError, PlotUnavailableError
 from service.client.files import translate_file
-from service.client.terminal import (
-    file_progress,
-    show_delta,
-    show_line,
-    show_model,
-    show_models,
-    show_steps,
-)
-from service.client.types import Completion, ModelInfo, StepEvent
+from service.client.live import show_growing_text
+from service.client.options import GREEDY, DecodingOptions
+from service.client.results import show_hypotheses, show_scored_target
+from service.client.terminal import file_progress, show_model, show_models, show_steps
+from service.client.types import Completion, ModelInfo, StepEvent, StreamEvent
 from service.client.words import word_attention
 
 LIST_TIMEOUT_S = 10.0
@@ -37,13 +33,14 @@ def translate_text_command(
     *,
     model: str | None,
     version: int = 0,
-    max_length: int = 0,
-    seed: int | None = None,
+    options: DecodingOptions = GREEDY,
     steps: bool = False,
     attention: bool = False,
     attention_plot: Path | None = None,
 ) -> None:
     """Stream one translation to the terminal: the text as it grows, a line for each step, or the attention drawn.
+
+    At the end come the hypotheses, where several were asked for, and the places of the terms.
 
     attention_plot: a file with one of PLOT_SUFFIXES for a picture of the attention between words. Where a picture is
     asked for, raises before anything is translated: InvalidRequestError for an empty text, OSError for a place that no
@@ -53,19 +50,15 @@ def translate_text_command(
         raise InvalidRequestError("an empty text has no attention to draw")
     save_plot = None if attention_plot is None else _plotter(attention_plot)
     include_attention = attention or attention_plot is not None
-    seen: list[StepEvent | Completion] = []
+    seen: list[StreamEvent] = []
     with Client(address) as client:
         name = model or only_model(client.list_models(timeout_s=LIST_TIMEOUT_S), address)
-        stream = client.stream(
-            text,
-            model=name,
-            version=version,
-            max_length=max_length,
-            seed=seed,
-            include_attention=include_attention,
-        )
+        stream = client.stream(text, model=name, version=version, options=options, include_attention=include_attention)
         with closing(stream):
             _show(console, _remembered(stream, seen), steps=steps, attention=attention)
+    for event in seen:
+        if isinstance(event, Completion):
+            show_hypotheses(console, event, options)
     if save_plot is not None:
         save_plot(name, seen)
 
@@ -77,8 +70,7 @@ def translate_file_command(
     *,
     model: str | None,
     version: int = 0,
-    max_length: int = 0,
-    seed: int | None = None,
+    options: DecodingOptions = GREEDY,
     concurrency: int = 16,
 ) -> None:
     """Translate a file with a progress bar on stderr."""
@@ -94,13 +86,22 @@ def translate_file_command(
                     target,
                     model=name,
                     version=version,
-                    max_length=max_length,
-                    seed=seed,
+                    options=options,
                     concurrency=concurrency,
                     on_line=on_line,
                 )
 
     asyncio.run(translate())
+
+
+def score_command(
+    console: Console, address: str, source: str, target: str, *, model: str | None, version: int = 0
+) -> None:
+    """Show the log-probability of each token of a given translation, and their sum."""
+    with Client(address) as client:
+        name = model or only_model(client.list_models(timeout_s=LIST_TIMEOUT_S), address)
+        (scored,) = client.score([(source, target)], model=name, version=version)
+    show_scored_target(console, scored)
 
 
 def models_command(console: Console, address: str, *, model: str | None, version: int = 0) -> None:
@@ -122,24 +123,22 @@ def only_model(models: Sequence[ModelInfo], address: str) -> str:
     return names[0]
 
 
-def _show(console: Console, events: Iterable[StepEvent | Completion], *, steps: bool, attention: bool) -> None:
+def _show(console: Console, events: Iterable[StreamEvent], *, steps: bool, attention: bool) -> None:
     if steps:
         show_steps(console, events)
     elif attention:
         show_attention(console, events)
     else:
-        _show_growing_text(console, events)
+        show_growing_text(console, events)
 
 
-def _remembered(
-    events: Iterable[StepEvent | Completion], seen: list[StepEvent | Completion]
-) -> Iterator[StepEvent | Completion]:
+def _remembered(events: Iterable[StreamEvent], seen: list[StreamEvent]) -> Iterator[StreamEvent]:
     for event in events:
         seen.append(event)
         yield event
 
 
-def _plotter(path: Path) -> Callable[[str, Sequence[StepEvent | Completion]], None]:
+def _plotter(path: Path) -> Callable[[str, Sequence[StreamEvent]], None]:
     """Saves the attention of a model's whole stream as a picture."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
@@ -152,7 +151,7 @@ def _plotter(path: Path) -> Callable[[str, Sequence[StepEvent | Completion]], No
             "a picture of the attention needs matplotlib: pip install 'stepstream[plot]'"
         ) from None
 
-    def save(model: str, events: Sequence[StepEvent | Completion]) -> None:
+    def save(model: str, events: Sequence[StreamEvent]) -> None:
         attention = word_attention([event for event in events if isinstance(event, StepEvent)])
         for event in events:
             if isinstance(event, Completion):
@@ -160,18 +159,3 @@ def _plotter(path: Path) -> Callable[[str, Sequence[StepEvent | Completion]], No
                 save_attention_plot(path, attention, title=title, translation=event.text)
 
     return save
-
-
-def _show_growing_text(console: Console, events: Iterable[StepEvent | Completion]) -> None:
-    line_is_open = False
-    try:
-        for event in events:
-            match event:
-                case StepEvent():
-                    line_is_open = True
-                    show_delta(console, event.text_delta)
-                case Completion():
-                    line_is_open = True
-    finally:
-        if line_is_open:
-            show_line(console, "")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from service.client.terminal import show_line, show_steps
-from service.client.types import Completion, StepEvent
+from service.client.types import StepEvent, StreamEvent
 from service.client.words import Word, source_words, sum_over_words
 
 INDENT = "   "
@@ -25,7 +25,7 @@ SHADES = ((0.05, DOT), (0.25, "░"), (0.5, "▒"), (0.75, "▓"))
 LEGEND = "  ".join([*(f"{shade} <{limit}" for limit, shade in SHADES), f"{FULL} to 1"])
 
 
-def show_attention(console: Console, events: Iterable[StepEvent | Completion]) -> None:
+def show_attention(console: Console, events: Iterable[StreamEvent]) -> None:
     """A row of shaded cells for each step as it arrives, then the translation.
 
     Where the console is too narrow for a column for each source word, a row lists the words of greatest weight.

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from service.client.client import AsyncClient
 from service.client.errors import InvalidRequestError, OverloadedError
+from service.client.options import GREEDY, DecodingOptions
 
 WINDOW_FACTOR = 4
 RETRY_PAUSES_S = (0.1, 0.3, 1.0, 3.0)
@@ -24,8 +25,7 @@ async def translate_lines(
     *,
     model: str,
     version: int = 0,
-    max_length: int = 0,
-    seed: int | None = None,
+    options: DecodingOptions = GREEDY,
     concurrency: int = 16,
 ) -> AsyncGenerator[str, None]:
     """The translation of each line, in the order of the lines.
@@ -35,7 +35,7 @@ async def translate_lines(
     A request that finds the queue full is sent again after each of RETRY_PAUSES_S. Raises a StepstreamError; one that
     the line itself caused names the line, from 1.
     """
-    translator = _LineTranslator(client, model, version, max_length, seed, asyncio.Semaphore(concurrency))
+    translator = _LineTranslator(client, model, version, options, asyncio.Semaphore(concurrency))
     window: deque[asyncio.Task[str]] = deque()
     number = 0
     try:
@@ -57,8 +57,7 @@ class _LineTranslator:
     client: AsyncClient
     model: str
     version: int
-    max_length: int
-    seed: int | None
+    options: DecodingOptions
     free: asyncio.Semaphore
 
     async def translate(self, number: int, line: str) -> str:
@@ -80,7 +79,7 @@ class _LineTranslator:
 
     async def _translate_once(self, line: str) -> str:
         (translation,) = await self.client.translate(
-            [line], model=self.model, version=self.version, max_length=self.max_length, seed=self.seed
+            [line], model=self.model, version=self.version, options=self.options
         )
         return " ".join(translation.text.splitlines())
 
@@ -92,8 +91,7 @@ async def translate_file(
     *,
     model: str,
     version: int = 0,
-    max_length: int = 0,
-    seed: int | None = None,
+    options: DecodingOptions = GREEDY,
     concurrency: int = 16,
     on_line: Callable[[int], None] = lambda _: None,
 ) -> int:
@@ -109,13 +107,7 @@ async def translate_file(
         async with _replacing(target) as output_file:
             lines = _read_lines(input_file, source, sizes)
             translations = translate_lines(
-                client,
-                lines,
-                model=model,
-                version=version,
-                max_length=max_length,
-                seed=seed,
-                concurrency=concurrency,
+                client, lines, model=model, version=version, options=options, concurrency=concurrency
             )
             async with aclosing(lines), aclosing(translations):
                 async for translation in translations:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
-from service.client.types import Completion, FinishReason, ModelInfo, StepEvent
+from service.client.types import Completion, FinishReason, ModelInfo, StepEvent, StreamEvent
 
 PLAIN_WIDTH = 200
 UNLIMITED_WIDTH = 10_000
@@ -39,21 +39,27 @@ def show_delta(console: Console, text: str) -> None:
 
 
 def show_step(console: Console, step: StepEvent, text: str) -> None:
-    """One line: index, piece, log-probability, the most attended source piece if there is one, the text so far."""
+    """One line: index, piece, log-probability, the most attended source piece if there is one, the text so far.
+
+    A second one with the candidates, if there are any.
+    """
     line = Text()
     line.append(f"{step.index:>4}  ", style="dim")
-    line.append(_padded(step.piece), style="bold cyan")
-    line.append(f"  {step.log_probability:>8.4f}", style=_confidence_style(step.log_probability))
+    line.append(padded(step.piece), style="bold cyan")
+    line.append(f"  {step.log_probability:>8.4f}", style=confidence_style(step.log_probability))
     if step.most_attended is not None:
         piece, weight = step.most_attended
-        line.append(f"  {_padded(piece)} {weight:.2f}", style="magenta")
+        line.append(f"  {padded(piece)} {weight:.2f}", style="magenta")
     line.append(f"  {text}")
     console.print(line, soft_wrap=True)
+    if step.candidates:
+        candidates = (f"{candidate.piece} {candidate.log_probability:.4f}" for candidate in step.candidates)
+        show_line(console, f"      of {'  '.join(candidates)}", style="dim")
 
 
 def show_steps(
     console: Console,
-    events: Iterable[StepEvent | Completion],
+    events: Iterable[StreamEvent],
     show: Callable[[Console, StepEvent, str], None] = show_step,
 ) -> None:
     """Each step as it arrives, then the whole translation with the times that this side's clock took.
@@ -163,9 +169,11 @@ def _languages(model: ModelInfo) -> str:
     return f"{model.source_language} -> {model.target_language}"
 
 
-def _padded(piece: str) -> str:
+def padded(piece: str) -> str:
+    """The piece, filled up with blanks to the width of a column."""
     return piece + " " * (PIECE_WIDTH - Text(piece).cell_len)
 
 
-def _confidence_style(log_probability: float) -> str:
+def confidence_style(log_probability: float) -> str:
+    """A colour for a probability."""
     return "green" if log_probability > math.log(0.5) else "yellow" if log_probability > math.log(0.1) else "red"

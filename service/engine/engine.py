@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.engine.request import Request, StepResult
+from service.engine.request import Decoding, Request, StepResult
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits, Scheduler
 from service.errors import (
@@ -49,8 +49,27 @@ class _Submit:
 
 
 @dataclass(frozen=True)
+class _Edit:
+    request: Request
+    prefix: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class _Cancel:
     request_id: int
+
+
+_Command = _Submit | _Edit | _Cancel
+
+
+class EditableTranslation:
+    """One translation whose beginning can be changed while it is made and after it has ended."""
+
+    def __init__(self, results: AsyncGenerator[StepResult, None], edit: Callable[[tuple[int, ...]], None]) -> None:
+        self.results = results
+        """Each step as it is made, with the number of the edit that it belongs to. Closing it frees all."""
+        self.edit = edit
+        """Give the target another prefix; raises EngineFailedError and StoppingError."""
 
 
 class Engine:
@@ -72,10 +91,12 @@ class Engine:
         self._on_failure = on_failure
         self._ids = itertools.count(1)
         self._wake = threading.Condition()
-        self._commands: list[_Submit | _Cancel] = []
+        self._commands: list[_Command] = []
         self._stopping = False
         self._failure: BaseException | None = None
         self._mailboxes: dict[int, Mailbox] = {}
+        self._editable: set[int] = set()
+        self._max_editable = limits.max_slots
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -95,38 +116,58 @@ class Engine:
         await asyncio.to_thread(self._thread.join, timeout_s)
         return not self._thread.is_alive()
 
-    async def translate(
+    def translate(
         self,
         source_ids: tuple[int, ...],
+        decoding: Decoding,
         *,
-        max_length: int,
         deadline: float | None = None,
         include_attention: bool = False,
         seed: int | None = None,
     ) -> AsyncGenerator[StepResult, None]:
-        """Each step of one translation as it is made; closing the iterator frees the row before the next step.
+        """Each step of one translation as it is made; closing the iterator frees its rows before the next step.
 
         deadline is on the clock of `time.monotonic`. Raises QueueFullError, DeadlineExceededError, EncodeFailedError,
         StoppingError or EngineFailedError.
         """
-        request = Request(next(self._ids), source_ids, max_length, deadline, include_attention, seed)
+        return self._results(
+            Request(next(self._ids), source_ids, decoding, deadline, include_attention=include_attention, seed=seed)
+        )
+
+    def translate_editable(
+        self,
+        source_ids: tuple[int, ...],
+        decoding: Decoding,
+        *,
+        include_attention: bool = False,
+        seed: int | None = None,
+    ) -> EditableTranslation:
+        """As `translate`, for a translation of one row that goes on after every edit of its prefix."""
+        assert decoding.num_rows == 1
+        request = Request(
+            next(self._ids), source_ids, decoding, include_attention=include_attention, seed=seed, editable=True
+        )
+        return EditableTranslation(self._results(request), lambda prefix: self._command(_Edit(request, prefix)))
+
+    async def _results(self, request: Request) -> AsyncGenerator[StepResult, None]:
         mailbox: Mailbox = asyncio.Queue()
         self._command(_Submit(request, mailbox))
         ended = False
         try:
             while not ended:
                 event = await mailbox.get()
-                ended = isinstance(event, ServiceError) or event.finish_reason is not None
                 if isinstance(event, ServiceError):
+                    ended = True
                     raise type(event)(*event.args)
+                ended = event.is_last and not request.editable
                 yield event
         finally:
             if not ended:
                 self._command(_Cancel(request.request_id))
 
-    def _command(self, command: _Submit | _Cancel) -> None:
+    def _command(self, command: _Command) -> None:
         with self._wake:
-            if isinstance(command, _Submit):
+            if not isinstance(command, _Cancel):
                 self._refuse_if_ended()
             self._commands.append(command)
             self._wake.notify()
@@ -171,9 +212,26 @@ class Engine:
                 cancelled.append(command.request_id)
                 self._scheduler.cancel(command.request_id)
                 self._mailboxes.pop(command.request_id, None)
-            elif not self._scheduler.submit(command.request):
-                self._refuse(command.request.request_id, QueueFullError("too many requests wait; try again later"))
+                self._editable.discard(command.request_id)
+            elif isinstance(command, _Submit):
+                self._submit(command.request)
+            elif command.request.request_id in self._mailboxes:
+                self._edit(command)
         self._runner.leave(cancelled)
+
+    def _submit(self, request: Request) -> None:
+        if request.editable:
+            self._editable.add(request.request_id)
+        if len(self._editable) > self._max_editable or not self._scheduler.submit(request):
+            self._refuse(request.request_id, QueueFullError("too many requests wait; try again later"))
+
+    def _edit(self, command: _Edit) -> None:
+        request_id = command.request.request_id
+        if self._scheduler.is_waiting(request_id) and not self._runner.is_known(request_id):
+            with self._wake:
+                self._commands.insert(0, command)
+        elif not self._runner.edit(request_id, command.prefix) and not self._scheduler.is_waiting(request_id):
+            self._submit(command.request)
 
     def _expire_and_join(self) -> None:
         schedule = self._scheduler.schedule(time.monotonic())
@@ -194,13 +252,15 @@ class Engine:
             results = self._runner.step()
             self._deliver([(self._mailboxes[request_id], result) for request_id, result in results])
             for request_id, result in results:
-                if result.finish_reason is not None:
+                if result.is_last:
                     self._scheduler.finish(request_id)
-                    del self._mailboxes[request_id]
+                    if not self._runner.is_known(request_id):
+                        del self._mailboxes[request_id]
             self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
         self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
 
     def _refuse(self, request_id: int, error: ServiceError) -> None:
+        self._editable.discard(request_id)
         self._deliver([(self._mailboxes.pop(request_id), error)])
 
     def _end_all(self, error: ServiceError) -> None:

@@ -15,29 +15,119 @@ class FinishReason(Enum):
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn: temperature above 0, then the top_k most probable (0: all), then the fewest that reach
+    top_p together, then those with at least min_p times the greatest probability."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+
+Phrases = tuple[tuple[int, ...], ...]
+"""The ways to say one term, each as token ids."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a target must hold, in one of its phrases. number is the caller's. source is where it stands in the source,
+    from its first token to before its end, for a term that takes the place of that part of the source alone."""
+
+    number: int
+    phrases: Phrases
+    source: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a target is searched for.
+
+    max_length counts target tokens, prefix and end of the sentence included. prefix is forced; it may hold the end of
+    the sentence as its last token. terms are what a target must hold, each in one of its phrases. num_candidates is how
+    many tokens every step reports.
+    """
+
+    max_length: int
+    beam_size: int = 1
+    num_hypotheses: int = 1
+    length_penalty: float = 1.0
+    coverage_penalty: float = 0.0
+    patience: float = 1.0
+    min_length: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    suppressed: frozenset[int] = frozenset()
+    sampling: Sampling | None = None
+    prefix: tuple[int, ...] = ()
+    alternatives: bool = False
+    min_alternative_probability: float = 0.0
+    num_candidates: int = 0
+    terms: tuple[Term, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        """Most rows of a step that the search takes."""
+        return max(self.beam_size, self.num_hypotheses if self.sampling or self.alternatives else 1)
+
+
+@dataclass(frozen=True)
 class Request:
-    """One source to translate. source_ids end in the end of the sentence; max_length counts target tokens, the end
-    of the sentence included; deadline is on the engine's clock, in seconds, or None; seed draws what the model can
-    draw, None takes what is most probable."""
+    """One source to translate. source_ids end in the end of the sentence; deadline is on the engine's clock, in
+    seconds, or None; seed draws what can be drawn; an editable request can be given another prefix until it is
+    cancelled."""
 
     request_id: int
     source_ids: tuple[int, ...]
-    max_length: int
+    decoding: Decoding
     deadline: float | None = None
     include_attention: bool = False
     seed: int | None = None
+    editable: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Token:
+    """One token of a target: log_probability is natural; attention has one weight for each source token, or is empty;
+    candidates are the step's best tokens with their log-probabilities, if asked for."""
+
+    token_id: int
+    log_probability: float
+    attention: Sequence[float] = ()
+    candidates: Sequence[tuple[int, float]] = ()
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One whole target; score is what hypotheses are ranked by."""
+
+    tokens: tuple[Token, ...]
+    score: float
+    finish_reason: FinishReason
+
+    @property
+    def log_probability(self) -> float:
+        return sum(token.log_probability for token in self.tokens)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One token of one request: log_probability is natural; attention has one weight for each source token, or is
-    empty; finish_reason is set on the last one. joined_at and made_at are on the engine's clock, in seconds: when the
-    request left the queue and when this token was made."""
+    """What a step brought one request.
 
-    index: int
-    token_id: int
-    log_probability: float
-    attention: Sequence[float]
-    finish_reason: FinishReason | None
+    settled: tokens that are never taken back, the first of them at place first_index of the target. tentative: what the
+    best live hypothesis adds after them. hypotheses: on the last result of a target, best first. edit: how often the
+    request had been given another prefix. joined_at and made_at are on the engine's clock, in seconds: when the request
+    left the queue and when the step ended.
+    """
+
+    first_index: int
+    settled: tuple[Token, ...]
+    tentative: tuple[Token, ...]
+    hypotheses: tuple[Hypothesis, ...]
     joined_at: float
     made_at: float
+    edit: int = 0
+
+    @property
+    def is_last(self) -> bool:
+        return bool(self.hypotheses)

@@ -9,7 +9,7 @@ from service.engine.request import Request
 
 @dataclass(frozen=True)
 class Limits:
-    """max_slots sequences share a step; max_queue_length requests wait; joining requests take at most
+    """max_slots rows share a step; max_queue_length requests wait; joining requests take at most
     max_encode_tokens source tokens, padded to length_multiple, between two steps (one request always may)."""
 
     max_slots: int
@@ -47,13 +47,22 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self._queue or self._running)
 
+    @property
+    def _num_rows(self) -> int:
+        """Rows that running requests may come to take."""
+        return sum(request.decoding.num_rows for request in self._running.values())
+
     def submit(self, request: Request) -> bool:
         """Put a request at the end of the queue; False where it is full, beyond what free slots will take at once."""
-        num_free = self._limits.max_slots - len(self._running)
+        num_free = self._limits.max_slots - self._num_rows
         if len(self._queue) >= self._limits.max_queue_length + num_free:
             return False
         self._queue[request.request_id] = request
         return True
+
+    def is_waiting(self, request_id: int) -> bool:
+        """Whether a request is in the queue."""
+        return request_id in self._queue
 
     def cancel(self, request_id: int) -> None:
         """Forget a request, wherever it is; an unknown one is no error."""
@@ -69,9 +78,11 @@ class Scheduler:
         expired = self._expire(now)
         joining: list[Request] = []
         longest = 0
-        while self._queue and len(self._running) < self._limits.max_slots:
+        while self._queue:
             multiple = self._limits.length_multiple
             request = next(iter(self._queue.values()))
+            if self._num_rows + request.decoding.num_rows > self._limits.max_slots:
+                break
             longest = max(longest, -(-len(request.source_ids) // multiple) * multiple)
             if joining and longest * (len(joining) + 1) > self._limits.max_encode_tokens:
                 break

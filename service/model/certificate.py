@@ -60,7 +60,9 @@ class Parity(_Part):
     batch_sizes: tuple[PositiveInt, ...]
     source_lengths: tuple[PositiveInt, ...] = Field(description="of the longest row; the others are shorter")
     num_steps: PositiveInt
-    tolerance: PositiveFloat = Field(description="largest absolute difference with which a version is published")
+    tolerance: PositiveFloat = Field(
+        description="largest difference to publish with: absolute, and relative for tensors with values above 1"
+    )
     outputs: dict[str, Difference]
 
 

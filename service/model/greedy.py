@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.model.onnx_model import OnnxModel
-from service.model.rules import choose, make_rule
+from service.model.rules import allowed, mask_rules
 from service.model.slots import Slots
 
 
@@ -24,7 +24,7 @@ class Target:
 def translate_greedily(
     model: OnnxModel, sources: Sequence[Sequence[int]], *, max_rows: int = 64, max_length: int | None = None
 ) -> list[Target]:
-    """The most probable next token that the target's rule allows until the sentence ends or has `max_length` tokens, in
+    """The most probable next token that the manifest allows until the sentence ends or has `max_length` tokens, in
     the order of sources.
 
     Each source ends in the end of the sentence. As soon as a target ends, the next source takes its row.
@@ -32,7 +32,7 @@ def translate_greedily(
     manifest = model.manifest
     limit = min(max_length or manifest.max_target_length, manifest.max_target_length)
     targets = [Target([], []) for _ in sources]
-    rules = [make_rule(manifest, source) for source in sources]
+    rules = [mask_rules(manifest, source) for source in sources]
     slots = Slots(model, max_rows)
     waiting = list(range(len(sources)))[::-1]
     rows: list[int] = []
@@ -41,15 +41,14 @@ def translate_greedily(
         if joining:
             slots.join(slots.encode([sources[i] for i in joining]))
             rows += joining
-        candidates = slots.step()
-        ranks = [choose(rules[i], ids) for i, ids in zip(rows, candidates.ids.tolist(), strict=True)]
-        token_ids = candidates.ids[range(len(rows)), ranks].tolist()
-        log_probabilities = candidates.log_probabilities[range(len(rows)), ranks].tolist()
-        slots.choose(token_ids)
+        step = slots.step().rows()
+        chosen = [allowed(row, rules[i], targets[i].token_ids, 1)[0] for row, i in zip(step, rows, strict=True)]
+        slots.choose([token_id for token_id, _ in chosen])
         for row in reversed(range(len(rows))):
             target = targets[rows[row]]
-            target.token_ids.append(token_ids[row])
-            target.log_probabilities.append(log_probabilities[row])
+            token_id, log_probability = chosen[row]
+            target.token_ids.append(token_id)
+            target.log_probabilities.append(log_probability)
             if target.token_ids[-1] == manifest.vocabulary.end_id or len(target.token_ids) == limit:
                 slots.leave(row)
                 rows[row] = rows[-1]

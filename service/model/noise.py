@@ -15,7 +15,15 @@ def gumbel_noise(seed: int, position: int, size: int) -> npt.NDArray[np.float32]
     seed from 0 to MAX_SEED. The numbers come from the counter-based Philox generator (Salmon et al. 2011), keyed by the
     seed, at a counter that the position sets: a step needs no memory of the steps before it.
     """
-    key, counter = np.array([seed, 0], np.uint64), np.array([0, 0, 0, position], np.uint64)
+    return np.asarray(-np.log(-np.log(_uniform(seed, 0, position, size))), np.float32)
+
+
+def uniform(seed: int, draw: int, position: int) -> float:
+    """One number in (0, 1) for one step of one draw, from 1, made in the same way."""
+    return float(_uniform(seed, draw, position, 1)[0])
+
+
+def _uniform(seed: int, stream: int, position: int, size: int) -> npt.NDArray[np.float64]:
+    key, counter = np.array([seed, stream], np.uint64), np.array([0, 0, 0, position], np.uint64)
     raw = np.random.Philox(key=key, counter=counter).random_raw(size)
-    uniform = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * _UNIT
-    return np.asarray(-np.log(-np.log(uniform)), np.float32)
+    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * _UNIT

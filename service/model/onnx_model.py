@@ -99,6 +99,7 @@ class OnnxModel:
                 {
                     "candidate_ids": Tensor(row.dtype, candidates),
                     "candidate_log_probabilities": Tensor(np.dtype(np.float32), candidates),
+                    "logits": Tensor(np.dtype(np.float32), ("batch", manifest.vocabulary.target_size)),
                     **(attention if manifest.attention is not None else {}),
                     **new,
                 },

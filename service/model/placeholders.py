@@ -42,8 +42,22 @@ def hide(text: str, masks: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     return PLACEHOLDER.sub(lambda _: next(following), text), tuple(found)
 
 
+def hide_again(text: str, placeholders: Sequence[str], masks: Sequence[str]) -> str:
+    """The text with masks for those of its placeholders that `hide` has replaced by masks elsewhere: equal placeholders
+    meet in their order."""
+    waiting: defaultdict[str, deque[str]] = defaultdict(deque)
+    for placeholder, mask in zip(placeholders, masks, strict=False):
+        waiting[placeholder].append(mask)
+
+    def mask_of(match: re.Match[str]) -> str:
+        masks_left = waiting[match.group()]
+        return masks_left.popleft() if masks_left else match.group()
+
+    return PLACEHOLDER.sub(mask_of, text)
+
+
 def hide_pair(source: str, target: str, masks: Sequence[str]) -> tuple[str, str] | None:
-    """Both texts with masks, numbered in the order of the source: equal placeholders meet in their order.
+    """Both texts with masks, numbered in the order of the source.
 
     None where the two do not have the same placeholders, or more of them than masks.
     """
@@ -53,7 +67,4 @@ def hide_pair(source: str, target: str, masks: Sequence[str]) -> tuple[str, str]
         masked, found = hide(source, masks)
     except ValueError:
         return None
-    waiting: defaultdict[str, deque[str]] = defaultdict(deque)
-    for placeholder, mask in zip(found, masks, strict=False):
-        waiting[placeholder].append(mask)
-    return masked, PLACEHOLDER.sub(lambda match: waiting[match.group()].popleft(), target)
+    return masked, hide_again(target, found, masks)

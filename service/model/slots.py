@@ -6,23 +6,32 @@ not know requests or how a token is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from service.model.manifest import State
 from service.model.noise import gumbel_noise
 from service.model.onnx_model import Array, BoundStep, Floats, Ids, OnnxModel
+from service.model.row import Row
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first, and attention
-    (rows, source_length), None from a model without any. Views that the next step overwrites."""
+    """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first, logits (rows,
+    vocabulary), and attention (rows, source_length), None from a model without any. Views that the next step
+    overwrites."""
 
     ids: Ids
     log_probabilities: Floats
+    logits: Floats
     attention: Floats | None
+
+    def rows(self) -> list[Row]:
+        """The same, row by row."""
+        pairs = zip(self.ids.tolist(), self.log_probabilities.tolist(), self.logits, strict=True)
+        return [Row(ids, log_probabilities, logits) for ids, log_probabilities, logits in pairs]
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,16 @@ class Encoded:
 
     lengths: Ids
     width: int
+    states: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One row, taken out of its slots: what it continues from, and its states, growing ones up to its position."""
+
+    position: int
+    source_length: int
+    seed: int | None
     states: dict[str, Floats]
 
 
@@ -53,6 +72,7 @@ class Slots:
         self._new_carried = {name: np.zeros_like(self._states[name]) for name in self._carried}
         self._candidate_ids = np.zeros((max_rows, manifest.num_candidates), np.int64)
         self._candidate_log_probabilities = np.zeros((max_rows, manifest.num_candidates), np.float32)
+        self._logits = np.zeros((max_rows, manifest.vocabulary.target_size), np.float32)
         self._noise = tuple(state.name for state in manifest.states_of("noise"))
         self._attention: Floats = np.zeros((max_rows, self._width), np.float32)
         self._bound: BoundStep | None = None
@@ -97,17 +117,80 @@ class Slots:
         assert 0 <= row < self.num_rows
         last = self.num_rows - 1
         if row != last:
-            age = int(self._positions[last])
-            for state in self._manifest.states:
-                array = self._states[state.name]
-                used = _along(state.axes.index("capacity") - 1, slice(age)) if state.kind == "growing" else ...
-                array[row][used] = array[last][used]
-            for vector in (self._token_ids, self._positions, self._source_lengths):
-                vector[row] = vector[last]
-            self._seeds[row] = self._seeds[last]
+            self._move([last], [row], self._manifest.states)
         self.num_rows = last
         self._bound = None
         return last
+
+    def fork(self, rows: Sequence[int]) -> None:
+        """Append a copy of each of these rows, after the rows in use."""
+        first = self.num_rows
+        assert first + len(rows) <= self.max_rows
+        self._move(rows, range(first, first + len(rows)), self._manifest.states)
+        self.num_rows += len(rows)
+        self._bound = None
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Make each target row what its source row is, for rows of the same source sentence; no row is in both."""
+        self._move(sources, targets, self._manifest.states_of("carried", "growing"))
+
+    def save(self, row: int) -> Snapshot:
+        """A copy of a row that outlives it."""
+        length, age = int(self._source_lengths[row]), int(self._positions[row])
+        sizes = {"source_length": slice(self._manifest.padded(length)), "capacity": slice(age)}
+        states = {
+            state.name: self._states[state.name][row][
+                tuple(sizes.get(str(a), slice(None)) for a in state.axes[1:])
+            ].copy()
+            for state in self._manifest.states
+        }
+        return Snapshot(age, length, self._seeds[row], states)
+
+    def restore(self, snapshot: Snapshot, target_ids: Sequence[int], carried: Mapping[str, Floats]) -> None:
+        """Append a row that goes on from a snapshot where its target began with target_ids, with the carried states of
+        then."""
+        row = self.num_rows
+        assert row < self.max_rows
+        self._resize(max(self._manifest.padded(snapshot.source_length), self._needed_width()))
+        for state in self._manifest.states:
+            saved = snapshot.states[state.name]
+            target = self._states[state.name][row]
+            if state.kind == "constant":
+                target[...] = 0.0
+            target[tuple(slice(size) for size in saved.shape)] = saved
+        self._source_lengths[row] = snapshot.source_length
+        self._seeds[row] = snapshot.seed
+        self.num_rows += 1
+        self._bound = None
+        self._positions[row] = snapshot.position
+        self.rewind(row, target_ids, carried)
+
+    def rewind(self, row: int, target_ids: Sequence[int], carried: Mapping[str, Floats]) -> None:
+        """Take a row back to where its target began with target_ids, with the carried states of then."""
+        assert len(target_ids) <= self._positions[row]
+        self._positions[row] = len(target_ids)
+        self._token_ids[row] = target_ids[-1] if target_ids else self._manifest.vocabulary.begin_id
+        for name, value in carried.items():
+            self._states[name][row] = value
+
+    def carried(self, row: int) -> dict[str, Floats]:
+        """A copy of the carried states that a row's next step reads."""
+        return {name: self._states[name][row].copy() for name in self._carried}
+
+    def _move(self, sources: Sequence[int], targets: Sequence[int], states: Sequence[State]) -> None:
+        if not sources:
+            return
+        one, other = np.array(sources), np.array(targets)
+        age = int(self._positions[one].max())
+        for state in states:
+            array = self._states[state.name]
+            if state.kind == "growing":
+                array = array[_along(state.axes.index("capacity"), slice(age))]
+            array[other] = array[one]
+        for vector in (self._token_ids, self._positions, self._source_lengths):
+            vector[other] = vector[one]
+        for source, target in zip(sources, targets, strict=True):
+            self._seeds[target] = self._seeds[source]
 
     def step(self) -> Candidates:
         """Advance every row by one position from its previous token."""
@@ -121,7 +204,9 @@ class Slots:
             self._states[name][rows] = self._new_carried[name][rows]
         self._positions[rows] += 1
         attention = None if self._manifest.attention is None else self._attention[rows]
-        return Candidates(self._candidate_ids[rows], self._candidate_log_probabilities[rows], attention)
+        return Candidates(
+            self._candidate_ids[rows], self._candidate_log_probabilities[rows], self._logits[rows], attention
+        )
 
     def choose(self, token_ids: Sequence[int]) -> None:
         """The token that each row continues from."""
@@ -146,6 +231,7 @@ class Slots:
         outputs: dict[str, Array] = {
             "candidate_ids": self._candidate_ids[rows],
             "candidate_log_probabilities": self._candidate_log_probabilities[rows],
+            "logits": self._logits[rows],
             **{f"new_{name}": array[rows] for name, array in self._new_carried.items()},
             **{f"new_{state.name}": states[state.name] for state in self._manifest.states_of("growing")},
         }

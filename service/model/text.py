@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.model.manifest import Manifest
-from service.model.placeholders import hide
+from service.model.placeholders import hide, hide_again
 from service.model.vocabulary import TextStream, Vocabulary
 
 
@@ -45,6 +45,29 @@ class Texts:
     def target_piece(self, token_id: int, source: Source) -> str:
         """One target token in the same way."""
         return self._masked(source).get(token_id) or self._target.piece(token_id)
+
+    def find_in_source(self, phrase: str, source: Source) -> tuple[int, int] | None:
+        """Where a phrase stands in a source, from its first token to before its end; None where it does not, or not as
+        whole words."""
+        wanted = self._source.encode(phrase)
+        for start in range(len(source.ids) - len(wanted) + 1) if wanted else ():
+            if list(source.ids[start : start + len(wanted)]) == wanted:
+                return start, start + len(wanted)
+        return None
+
+    def read_target(self, text: str, source: Source) -> tuple[int, ...]:
+        """The text of a target of this source, or a part of it, as token ids without the end of the sentence."""
+        masked = hide_again(text, source.placeholders, [mask.piece for mask in self._masks])
+        return tuple(self._target.encode(masked if source.placeholders else text))
+
+    def target_id(self, piece: str) -> int | None:
+        """The target token that is spelled like this; None where there is none."""
+        return self._target.id_of(piece)
+
+    @property
+    def unknown_id(self) -> int:
+        """The target token for what no piece spells."""
+        return self._target.unknown_id
 
     def stream(self, source: Source) -> TextStream:
         """The text of a target of this source that is still being made."""

@@ -45,6 +45,17 @@ class Vocabulary:
         piece: str = self._pieces.id_to_piece(int(token_id))
         return piece
 
+    def id_of(self, piece: str) -> int | None:
+        """The token that is spelled like this; None where there is none."""
+        token_id: int = self._pieces.piece_to_id(piece)
+        return token_id if self._pieces.id_to_piece(token_id) == piece else None
+
+    @property
+    def unknown_id(self) -> int:
+        """The token for what no piece spells."""
+        token_id: int = self._pieces.unk_id()
+        return token_id
+
     def require(self, token_id: int, piece: str) -> None:
         """Raises BundleError where a token is not the piece that the manifest says."""
         if token_id >= self._pieces.get_piece_size() or self.piece(token_id) != piece:

@@ -45,36 +45,215 @@ Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
 class DecodingOptions(_message.Message):
-    """How a translation is searched for. What is not set means the default."""
+    """How a translation is searched for. What is not set means the default: greedy search. Every method shares the model's
+    decoder steps with every other, and none changes what another request gets.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    BEAM_SIZE_FIELD_NUMBER: _builtins.int
+    NUM_HYPOTHESES_FIELD_NUMBER: _builtins.int
+    LENGTH_PENALTY_FIELD_NUMBER: _builtins.int
+    COVERAGE_PENALTY_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    MIN_LENGTH_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    NO_REPEAT_NGRAM_SIZE_FIELD_NUMBER: _builtins.int
+    SUPPRESS_TOKENS_FIELD_NUMBER: _builtins.int
+    DISABLE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    TARGET_PREFIX_FIELD_NUMBER: _builtins.int
+    TARGET_PREFIX_IDS_FIELD_NUMBER: _builtins.int
+    RETURN_ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    MIN_ALTERNATIVE_EXPANSION_PROB_FIELD_NUMBER: _builtins.int
+    NUM_CANDIDATES_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    UNTRANSLATED_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
     """Most tokens to make, the end of the sentence included, from 1 to the model's max_target_length.
     0: the model's max_target_length.
     """
     seed: _builtins.int
-    """Draws what the model can draw, such as the source position of hard attention: the same seed gives the same
-    translation, whoever shares the batch. Without it the model takes what is most probable. A model that draws
-    nothing ignores it.
+    """Draws what can be drawn: the tokens of `sampling`, the source position of hard attention. The same seed gives the
+    same translation, whoever shares the batch. Without it hard attention takes what is most probable, and the server
+    draws a seed for `sampling`.
     """
+    beam_size: _builtins.int
+    """Hypotheses that beam search keeps, from 1 to 32. 0 or 1: greedy search."""
+    num_hypotheses: _builtins.int
+    """Translations to return: of beam search at most beam_size * patience, best first; of `sampling` at most 32, in the
+    order of their draws; of `return_alternatives` at most 32, in the order of their first tokens. The first one is the
+    one that is streamed. 0: one.
+    """
+    length_penalty: _builtins.float
+    """Exponent of the length by which beam search divides a log-probability to compare hypotheses of different
+    lengths, from 0. The length counts the prefix and the end of the sentence. Default 1.
+    """
+    coverage_penalty: _builtins.float
+    """Weight, from 0, of the sum over the source of log(min(attention received, 1)), added to a hypothesis's score
+    (Wu et al. 2016, equation 14). 0: none. Needs a model with attention.
+    """
+    patience: _builtins.float
+    """Beam search ends when beam_size * patience hypotheses have ended (Kasai et al. 2022), or before that when no live one
+    can win any more. From 1 to 4. Default 1.
+    """
+    min_length: _builtins.int
+    """Fewest tokens before the end of the sentence, from 0 to below max_length."""
+    repetition_penalty: _builtins.float
+    """Above 1 makes tokens that the target has already less probable (Keskar et al. 2019, section 4.1). Greater than 0.
+    Default 1: no change.
+    """
+    no_repeat_ngram_size: _builtins.int
+    """No sequence of so many tokens comes twice. 0: no limit."""
+    disable_unknown: _builtins.bool
+    """Whether no target gets the unknown token."""
+    target_prefix: _builtins.str
+    """Text that every target begins with. It is cut into pieces as any text, and the first free token follows the last."""
+    return_alternatives: _builtins.bool
+    """Gives num_hypotheses translations that differ in the first token after the prefix: the most probable ones there,
+    each then continued by greedy search. Not with beam search or sampling.
+    """
+    min_alternative_expansion_prob: _builtins.float
+    """Alternatives whose first token is less probable than this are left out, from 0 to 1; the best one never is."""
+    num_candidates: _builtins.int
+    """Candidates that each step reports, best first, from 0 to 32. Greedy search and sampling only."""
+    @_builtins.property
+    def suppress_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Pieces of the target vocabulary that no target gets."""
+
+    @_builtins.property
+    def sampling(self) -> Global___Sampling:
+        """Draws each token instead of taking the most probable one. Not with beam search."""
+
+    @_builtins.property
+    def target_prefix_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The same as ids of the target vocabulary, such as the steps of a stream that was cut off. Not with target_prefix."""
+
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Term]:
+        """Phrases that the target must have (Post and Vilar 2018). Needs beam search."""
+
+    @_builtins.property
+    def untranslated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words that the target must have as they are, in place of their translation, where the source has them; a word that a
+        text does not have is passed over. Needs beam search.
+        """
+
     def __init__(
         self,
         *,
         max_length: _builtins.int = ...,
         seed: _builtins.int | None = ...,
+        beam_size: _builtins.int = ...,
+        num_hypotheses: _builtins.int = ...,
+        length_penalty: _builtins.float | None = ...,
+        coverage_penalty: _builtins.float = ...,
+        patience: _builtins.float | None = ...,
+        min_length: _builtins.int = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        no_repeat_ngram_size: _builtins.int = ...,
+        suppress_tokens: _abc.Iterable[_builtins.str] | None = ...,
+        disable_unknown: _builtins.bool = ...,
+        sampling: Global___Sampling | None = ...,
+        target_prefix: _builtins.str = ...,
+        target_prefix_ids: _abc.Iterable[_builtins.int] | None = ...,
+        return_alternatives: _builtins.bool = ...,
+        min_alternative_expansion_prob: _builtins.float = ...,
+        num_candidates: _builtins.int = ...,
+        terms: _abc.Iterable[Global___Term] | None = ...,
+        untranslated: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "length_penalty", b"length_penalty", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "max_length", b"max_length", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "beam_size", b"beam_size", "coverage_penalty", b"coverage_penalty", "disable_unknown", b"disable_unknown", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_alternative_expansion_prob", b"min_alternative_expansion_prob", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_candidates", b"num_candidates", "num_hypotheses", b"num_hypotheses", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "return_alternatives", b"return_alternatives", "sampling", b"sampling", "seed", b"seed", "suppress_tokens", b"suppress_tokens", "target_prefix", b"target_prefix", "target_prefix_ids", b"target_prefix_ids", "terms", b"terms", "untranslated", b"untranslated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
+    _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__patience: _TypeAlias = _typing.Literal["patience"]  # noqa: Y015
+    _WhichOneofArgType__patience: _TypeAlias = _typing.Literal["_patience", b"_patience"]  # noqa: Y015
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patience) -> _WhichOneofReturnType__patience | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___DecodingOptions: _TypeAlias = DecodingOptions  # noqa: Y015
+
+@_typing.final
+class Term(_message.Message):
+    """One thing that a target must say, in one of several ways."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHRASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ways to say it in the target language; one of them is enough (Li et al. 2020)."""
+
+    def __init__(
+        self,
+        *,
+        phrases: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phrases", b"phrases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Term: _TypeAlias = Term  # noqa: Y015
+
+@_typing.final
+class Sampling(_message.Message):
+    """How a token is drawn. The log-probabilities are divided by the temperature; of the tokens, what top_k, then top_p, then
+    min_p leave is drawn from in proportion.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    MIN_P_FIELD_NUMBER: _builtins.int
+    temperature: _builtins.float
+    """Greater than 0: below 1 sharpens, above 1 flattens. Default 1."""
+    top_k: _builtins.int
+    """The so many most probable tokens (Fan et al. 2018). 0: all."""
+    top_p: _builtins.float
+    """The fewest tokens that together have at least this probability (Holtzman et al. 2020). In (0, 1]. Default 1: all."""
+    min_p: _builtins.float
+    """The tokens with at least this share of the most probable one's probability (Nguyen et al. 2024). In [0, 1]. 0: all."""
+    def __init__(
+        self,
+        *,
+        temperature: _builtins.float | None = ...,
+        top_k: _builtins.int = ...,
+        top_p: _builtins.float | None = ...,
+        min_p: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_p", b"_top_p", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_p", b"_top_p", "min_p", b"min_p", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+
+Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
 class TranslateRequest(_message.Message):
@@ -157,6 +336,7 @@ class Translation(_message.Message):
     LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
     NUM_SOURCE_TOKENS_FIELD_NUMBER: _builtins.int
     NUM_TARGET_TOKENS_FIELD_NUMBER: _builtins.int
+    HYPOTHESES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The whole translation."""
     finish_reason: Global___FinishReason.ValueType
@@ -166,7 +346,11 @@ class Translation(_message.Message):
     num_source_tokens: _builtins.int
     """Tokens of the source, the end of the sentence included."""
     num_target_tokens: _builtins.int
-    """Tokens made, the end of the sentence included: the number of decoder steps."""
+    """Tokens of the target, the end of the sentence included."""
+    @_builtins.property
+    def hypotheses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hypothesis]:
+        """Every translation asked for by num_hypotheses, in its order; the first one is the one above."""
+
     def __init__(
         self,
         *,
@@ -175,14 +359,101 @@ class Translation(_message.Message):
         log_probability: _builtins.float = ...,
         num_source_tokens: _builtins.int = ...,
         num_target_tokens: _builtins.int = ...,
+        hypotheses: _abc.Iterable[Global___Hypothesis] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "log_probability", b"log_probability", "num_source_tokens", b"num_source_tokens", "num_target_tokens", b"num_target_tokens", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "hypotheses", b"hypotheses", "log_probability", b"log_probability", "num_source_tokens", b"num_source_tokens", "num_target_tokens", b"num_target_tokens", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Translation: _TypeAlias = Translation  # noqa: Y015
+
+@_typing.final
+class Hypothesis(_message.Message):
+    """One of the translations of a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    NUM_TARGET_TOKENS_FIELD_NUMBER: _builtins.int
+    TERM_MATCHES_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The whole translation."""
+    finish_reason: Global___FinishReason.ValueType
+    """Why it ended."""
+    log_probability: _builtins.float
+    """Natural logarithm of the probability of all its tokens, the end of the sentence included; at most 0."""
+    score: _builtins.float
+    """What hypotheses are ranked by: the log-probability of what follows the prefix, divided by length_penalty's power of
+    the length, with the coverage penalty.
+    """
+    num_target_tokens: _builtins.int
+    """Tokens, the end of the sentence included."""
+    @_builtins.property
+    def term_matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermMatch]:
+        """Where each of `terms` and `untranslated` stands, in their order."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        finish_reason: Global___FinishReason.ValueType = ...,
+        log_probability: _builtins.float = ...,
+        score: _builtins.float = ...,
+        num_target_tokens: _builtins.int = ...,
+        term_matches: _abc.Iterable[Global___TermMatch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "log_probability", b"log_probability", "num_target_tokens", b"num_target_tokens", "score", b"score", "term_matches", b"term_matches", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hypothesis: _TypeAlias = Hypothesis  # noqa: Y015
+
+@_typing.final
+class TermMatch(_message.Message):
+    """Where a term stands in a translation. A term that a translation does not have is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    PHRASE_FIELD_NUMBER: _builtins.int
+    TARGET_START_FIELD_NUMBER: _builtins.int
+    TARGET_END_FIELD_NUMBER: _builtins.int
+    SOURCE_START_FIELD_NUMBER: _builtins.int
+    SOURCE_END_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    """Number of the term: first those of `terms`, then those of `untranslated`."""
+    phrase: _builtins.str
+    """The phrase that was used."""
+    target_start: _builtins.int
+    """First target token, from 0, and the one after the last."""
+    target_end: _builtins.int
+    source_start: _builtins.int
+    """First source token that its attention points to, and the one after the last. Both 0 for a model without attention."""
+    source_end: _builtins.int
+    def __init__(
+        self,
+        *,
+        term: _builtins.int = ...,
+        phrase: _builtins.str = ...,
+        target_start: _builtins.int = ...,
+        target_end: _builtins.int = ...,
+        source_start: _builtins.int = ...,
+        source_end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phrase", b"phrase", "source_end", b"source_end", "source_start", b"source_start", "target_end", b"target_end", "target_start", b"target_start", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TermMatch: _TypeAlias = TermMatch  # noqa: Y015
 
 @_typing.final
 class StreamTranslateRequest(_message.Message):
@@ -226,16 +497,19 @@ Global___StreamTranslateRequest: _TypeAlias = StreamTranslateRequest  # noqa: Y0
 
 @_typing.final
 class StreamTranslateResponse(_message.Message):
-    """One decoder step. The last message carries the completion as well as its step."""
+    """What a decoder step brought. Greedy search and sampling bring one token. Beam search brings the tokens that all its live
+    hypotheses have come to share, none or several, one message for each; they are never taken back.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STEP_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     COMPLETION_FIELD_NUMBER: _builtins.int
+    TENTATIVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def step(self) -> Global___Step:
-        """The step just made. Missing only where the text was empty, and no step was needed."""
+        """The next token of the translation. Missing where a step of beam search settled none, and for an empty text."""
 
     @_builtins.property
     def source(self) -> Global___Source:
@@ -245,20 +519,59 @@ class StreamTranslateResponse(_message.Message):
     def completion(self) -> Global___Completion:
         """How the translation ended. On the last message."""
 
+    @_builtins.property
+    def tentative(self) -> Global___Tentative:
+        """What beam search would go on with, if the best live hypothesis stays the best. On the last message of a step."""
+
     def __init__(
         self,
         *,
         step: Global___Step | None = ...,
         source: Global___Source | None = ...,
         completion: Global___Completion | None = ...,
+        tentative: Global___Tentative | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step", "tentative", b"tentative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step", "tentative", b"tentative"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamTranslateResponse: _TypeAlias = StreamTranslateResponse  # noqa: Y015
+
+@_typing.final
+class Tentative(_message.Message):
+    """The unsettled end of a beam search: it follows the text of all steps so far, and may be replaced. Sent with the last
+    message of every step of beam search, empty once all is settled.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_KEPT_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    num_kept: _builtins.int
+    """How many of the tentative tokens shown last stay, counted from the first token after those settled now."""
+    text: _builtins.str
+    """All of the tentative text, with the space that it may begin with."""
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The pieces after those kept."""
+
+    def __init__(
+        self,
+        *,
+        num_kept: _builtins.int = ...,
+        pieces: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_kept", b"num_kept", "pieces", b"pieces", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tentative: _TypeAlias = Tentative  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):
@@ -286,7 +599,7 @@ Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):
-    """One token, made by one decoder step."""
+    """One token of the translation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -296,8 +609,9 @@ class Step(_message.Message):
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
     ATTENTION_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Number of the step, from 0."""
+    """Place of the token in the target, from 0."""
     token_id: _builtins.int
     """The token's id in the model's target vocabulary."""
     piece: _builtins.str
@@ -312,6 +626,10 @@ class Step(_message.Message):
         0 where attention is hard; all are 0 outside of the window where it is local.
         """
 
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """The most probable tokens of the step, best first, if asked for. The token itself may be among them."""
+
     def __init__(
         self,
         *,
@@ -321,14 +639,45 @@ class Step(_message.Message):
         text_delta: _builtins.str = ...,
         log_probability: _builtins.float = ...,
         attention: _abc.Iterable[_builtins.float] | None = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "index", b"index", "log_probability", b"log_probability", "piece", b"piece", "text_delta", b"text_delta", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "candidates", b"candidates", "index", b"index", "log_probability", b"log_probability", "piece", b"piece", "text_delta", b"text_delta", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """A token that a step could have taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.int
+    """The token's id in the model's target vocabulary."""
+    piece: _builtins.str
+    """The token's piece as the vocabulary spells it."""
+    log_probability: _builtins.float
+    """Natural logarithm of its probability."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.int = ...,
+        piece: _builtins.str = ...,
+        log_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_probability", b"log_probability", "piece", b"piece", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
 class Completion(_message.Message):
@@ -343,21 +692,26 @@ class Completion(_message.Message):
     NUM_TARGET_TOKENS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    HYPOTHESES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The whole translation."""
     finish_reason: Global___FinishReason.ValueType
     """Why it ended."""
     log_probability: _builtins.float
-    """Sum of the steps' log-probabilities."""
+    """Sum of the tokens' log-probabilities."""
     num_source_tokens: _builtins.int
     """Tokens of the source, the end of the sentence included."""
     num_target_tokens: _builtins.int
-    """Tokens made, the end of the sentence included: the number of decoder steps."""
+    """Tokens of the target, the end of the sentence included."""
     version: _builtins.int
     """Version of the model that translated."""
     @_builtins.property
     def timings(self) -> Global___Timings:
         """Where the time went."""
+
+    @_builtins.property
+    def hypotheses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hypothesis]:
+        """Every translation asked for by num_hypotheses, in its order; the first one is the one above."""
 
     def __init__(
         self,
@@ -369,10 +723,11 @@ class Completion(_message.Message):
         num_target_tokens: _builtins.int = ...,
         timings: Global___Timings | None = ...,
         version: _builtins.int = ...,
+        hypotheses: _abc.Iterable[Global___Hypothesis] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "log_probability", b"log_probability", "num_source_tokens", b"num_source_tokens", "num_target_tokens", b"num_target_tokens", "text", b"text", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "hypotheses", b"hypotheses", "log_probability", b"log_probability", "num_source_tokens", b"num_source_tokens", "num_target_tokens", b"num_target_tokens", "text", b"text", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,6 +762,236 @@ class Timings(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Timings: _TypeAlias = Timings  # noqa: Y015
+
+@_typing.final
+class TranslateInteractiveRequest(_message.Message):
+    """The first message starts the translation; every later one edits it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___StreamTranslateRequest:
+        """The text and how to search. Greedy search or sampling of one hypothesis, without terms."""
+
+    @_builtins.property
+    def edit(self) -> Global___Edit:
+        """The beginning of the target as the caller has it now."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___StreamTranslateRequest | None = ...,
+        edit: Global___Edit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "edit", b"edit", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "edit", b"edit", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["start", "edit"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___TranslateInteractiveRequest: _TypeAlias = TranslateInteractiveRequest  # noqa: Y015
+
+@_typing.final
+class Edit(_message.Message):
+    """The caller's beginning of the target: the translation goes on after it, in place of what was made before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_PREFIX_FIELD_NUMBER: _builtins.int
+    target_prefix: _builtins.str
+    """The whole beginning, cut into pieces as any text."""
+    def __init__(
+        self,
+        *,
+        target_prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target_prefix", b"target_prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Edit: _TypeAlias = Edit  # noqa: Y015
+
+@_typing.final
+class TranslateInteractiveResponse(_message.Message):
+    """One step of the translation as it stands after an edit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDIT_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    edit: _builtins.int
+    """The edit that this belongs to: 0 is the start, 1 the first edit. What arrives for an older one is out of date."""
+    @_builtins.property
+    def response(self) -> Global___StreamTranslateResponse:
+        """As of StreamTranslate. After an edit the steps begin where the new target leaves the old one: the tokens before the
+        first step's index are kept, those of steps that arrived after a later edit was sent among them. An edit that
+        changes nothing brings what follows alone. The stream stays open after a completion until the caller closes it;
+        closing the sending half lets the last edit end first.
+        """
+
+    def __init__(
+        self,
+        *,
+        edit: _builtins.int = ...,
+        response: Global___StreamTranslateResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateInteractiveResponse: _TypeAlias = TranslateInteractiveResponse  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    """Translations to score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model, as ListModels gives it."""
+    version: _builtins.int
+    """Version of the model. 0: the newest one loaded."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
+        """Pairs to score, as many as Translate takes texts."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        pairs: _abc.Iterable[Global___ScorePair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pairs", b"pairs", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScorePair(_message.Message):
+    """A text and a translation of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source; not white space alone."""
+    target: _builtins.str
+    """The target to score."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorePair: _TypeAlias = ScorePair  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    """The scores, in the order of the request's pairs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Version of the model that scored."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoredTarget]:
+        """One for each pair."""
+
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[Global___ScoredTarget] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["targets", b"targets", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class ScoredTarget(_message.Message):
+    """One target's score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
+    log_probability: _builtins.float
+    """Sum of the tokens' log-probabilities."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoredToken]:
+        """The target's tokens, the end of the sentence included."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[Global___ScoredToken] | None = ...,
+        log_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_probability", b"log_probability", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoredTarget: _TypeAlias = ScoredTarget  # noqa: Y015
+
+@_typing.final
+class ScoredToken(_message.Message):
+    """One token of a target that was given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.int
+    """The token's id in the model's target vocabulary."""
+    piece: _builtins.str
+    """The token's piece as the vocabulary spells it."""
+    log_probability: _builtins.float
+    """Natural logarithm of its probability after the source and the tokens before it."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.int = ...,
+        piece: _builtins.str = ...,
+        log_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_probability", b"log_probability", "piece", b"piece", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoredToken: _TypeAlias = ScoredToken  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

@@ -29,8 +29,8 @@ class TranslationServiceStub:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
-    a model without any
+    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
+    exclude each other, the attention of a model without any
     NOT_FOUND          no such model, or no such version of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
@@ -54,6 +54,16 @@ class TranslationServiceStub:
                 request_serializer=service_dot_pb_dot_translation__pb2.StreamTranslateRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_translation__pb2.StreamTranslateResponse.FromString,
                 _registered_method=True)
+        self.TranslateInteractive = channel.stream_stream(
+                '/stepstream.v1.TranslationService/TranslateInteractive',
+                request_serializer=service_dot_pb_dot_translation__pb2.TranslateInteractiveRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_translation__pb2.TranslateInteractiveResponse.FromString,
+                _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/stepstream.v1.TranslationService/Score',
+                request_serializer=service_dot_pb_dot_translation__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_translation__pb2.ScoreResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/stepstream.v1.TranslationService/ListModels',
                 request_serializer=service_dot_pb_dot_translation__pb2.ListModelsRequest.SerializeToString,
@@ -70,8 +80,8 @@ class TranslationServiceServicer:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
-    a model without any
+    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
+    exclude each other, the attention of a model without any
     NOT_FOUND          no such model, or no such version of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
@@ -88,6 +98,21 @@ class TranslationServiceServicer:
 
     def StreamTranslate(self, request, context):
         """Translates one text; each message carries one decoder step, sent as the step is made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TranslateInteractive(self, request_iterator, context):
+        """Translates one text while the caller edits it: each edit gives the target's beginning anew, and the translation goes
+        on from there without decoding again what it shares with what was made before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """Scores given translations: the log-probability of each of their tokens.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +145,16 @@ def add_TranslationServiceServicer_to_server(servicer, server):
                     request_deserializer=service_dot_pb_dot_translation__pb2.StreamTranslateRequest.FromString,
                     response_serializer=service_dot_pb_dot_translation__pb2.StreamTranslateResponse.SerializeToString,
             ),
+            'TranslateInteractive': grpc.stream_stream_rpc_method_handler(
+                    servicer.TranslateInteractive,
+                    request_deserializer=service_dot_pb_dot_translation__pb2.TranslateInteractiveRequest.FromString,
+                    response_serializer=service_dot_pb_dot_translation__pb2.TranslateInteractiveResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=service_dot_pb_dot_translation__pb2.ScoreRequest.FromString,
+                    response_serializer=service_dot_pb_dot_translation__pb2.ScoreResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=service_dot_pb_dot_translation__pb2.ListModelsRequest.FromString,
@@ -142,8 +177,8 @@ class TranslationService:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
-    a model without any
+    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
+    exclude each other, the attention of a model without any
     NOT_FOUND          no such model, or no such version of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
@@ -195,6 +230,60 @@ class TranslationService:
             '/stepstream.v1.TranslationService/StreamTranslate',
             service_dot_pb_dot_translation__pb2.StreamTranslateRequest.SerializeToString,
             service_dot_pb_dot_translation__pb2.StreamTranslateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslateInteractive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/stepstream.v1.TranslationService/TranslateInteractive',
+            service_dot_pb_dot_translation__pb2.TranslateInteractiveRequest.SerializeToString,
+            service_dot_pb_dot_translation__pb2.TranslateInteractiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stepstream.v1.TranslationService/Score',
+            service_dot_pb_dot_translation__pb2.ScoreRequest.SerializeToString,
+            service_dot_pb_dot_translation__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

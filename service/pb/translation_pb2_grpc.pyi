@@ -30,8 +30,8 @@ class TranslationServiceStub:
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
-                         a model without any
+      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
+                         exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version of it
       RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
@@ -47,6 +47,12 @@ class TranslationServiceStub:
     """Translates one or more texts and answers once all are done."""
     StreamTranslate: _grpc.UnaryStreamMultiCallable[_translation_pb2.StreamTranslateRequest, _translation_pb2.StreamTranslateResponse]
     """Translates one text; each message carries one decoder step, sent as the step is made."""
+    TranslateInteractive: _grpc.StreamStreamMultiCallable[_translation_pb2.TranslateInteractiveRequest, _translation_pb2.TranslateInteractiveResponse]
+    """Translates one text while the caller edits it: each edit gives the target's beginning anew, and the translation goes
+    on from there without decoding again what it shares with what was made before.
+    """
+    Score: _grpc.UnaryUnaryMultiCallable[_translation_pb2.ScoreRequest, _translation_pb2.ScoreResponse]
+    """Scores given translations: the log-probability of each of their tokens."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_translation_pb2.ListModelsRequest, _translation_pb2.ListModelsResponse]
     """Lists every loaded version of every model."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_translation_pb2.GetModelRequest, _translation_pb2.GetModelResponse]
@@ -57,8 +63,8 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
-                         a model without any
+      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
+                         exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version of it
       RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
@@ -71,6 +77,12 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     """Translates one or more texts and answers once all are done."""
     StreamTranslate: _aio.UnaryStreamMultiCallable[_translation_pb2.StreamTranslateRequest, _translation_pb2.StreamTranslateResponse]  # type: ignore[assignment]
     """Translates one text; each message carries one decoder step, sent as the step is made."""
+    TranslateInteractive: _aio.StreamStreamMultiCallable[_translation_pb2.TranslateInteractiveRequest, _translation_pb2.TranslateInteractiveResponse]  # type: ignore[assignment]
+    """Translates one text while the caller edits it: each edit gives the target's beginning anew, and the translation goes
+    on from there without decoding again what it shares with what was made before.
+    """
+    Score: _aio.UnaryUnaryMultiCallable[_translation_pb2.ScoreRequest, _translation_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Scores given translations: the log-probability of each of their tokens."""
     ListModels: _aio.UnaryUnaryMultiCallable[_translation_pb2.ListModelsRequest, _translation_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists every loaded version of every model."""
     GetModel: _aio.UnaryUnaryMultiCallable[_translation_pb2.GetModelRequest, _translation_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -80,8 +92,8 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, the attention of
-                         a model without any
+      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
+                         exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version of it
       RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
       DEADLINE_EXCEEDED  the caller's deadline passed
@@ -104,6 +116,24 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_translation_pb2.StreamTranslateResponse], _abc.AsyncIterator[_translation_pb2.StreamTranslateResponse]]:
         """Translates one text; each message carries one decoder step, sent as the step is made."""
+
+    @_abc_1.abstractmethod
+    def TranslateInteractive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_translation_pb2.TranslateInteractiveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_translation_pb2.TranslateInteractiveResponse], _abc.AsyncIterator[_translation_pb2.TranslateInteractiveResponse]]:
+        """Translates one text while the caller edits it: each edit gives the target's beginning anew, and the translation goes
+        on from there without decoding again what it shares with what was made before.
+        """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _translation_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_translation_pb2.ScoreResponse, _abc.Awaitable[_translation_pb2.ScoreResponse]]:
+        """Scores given translations: the log-probability of each of their tokens."""
 
     @_abc_1.abstractmethod
     def ListModels(

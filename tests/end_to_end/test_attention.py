@@ -10,6 +10,7 @@ import pytest
 
 from service.client.client import AsyncClient, Client
 from service.client.errors import InvalidRequestError
+from service.client.options import DecodingOptions
 from service.client.types import Completion, StepEvent
 from service.model.manifest import Manifest
 from service.model.store import list_versions
@@ -28,13 +29,14 @@ RECURRENT = {
     "en-de-local-p": "general, local_p 5, soft",
     "en-de-hard": "general, global, hard",
 }
+SHORT = DecodingOptions(max_length=8)
 TRANSFORMERS = ("de-en-transformer", "en-de-transformer", "en-ko-transformer")
 
 
 def stream(client: Client, model: str, text: str = SENTENCE, seed: int | None = None) -> tuple[list[StepEvent], str]:
     """The steps, with attention where the model has any, and the text."""
     attention = RECURRENT.get(model, "multi-head") is not None
-    *steps, done = client.stream(text, model=model, seed=seed, include_attention=attention)
+    *steps, done = client.stream(text, model=model, options=DecodingOptions(seed=seed), include_attention=attention)
     assert isinstance(done, Completion)
     return [step for step in steps if isinstance(step, StepEvent)], done.text
 
@@ -104,7 +106,7 @@ async def test_the_same_seed_draws_the_same_translation_alone_or_in_a_crowd(
     texts = sentences[:40]
 
     async def draw(client: AsyncClient, text: str, seed: int | None) -> tuple[object, ...]:
-        events = client.stream(text, model="en-de-hard", seed=seed, include_attention=True)
+        events = client.stream(text, model="en-de-hard", options=DecodingOptions(seed=seed), include_attention=True)
         steps = [event async for event in events if isinstance(event, StepEvent)]
         return tuple((step.token_id, step.log_probability, step.attention) for step in steps)
 
@@ -135,12 +137,12 @@ def test_a_source_may_have_one_token_or_the_most_but_not_more(
 ) -> None:
     longest = manifests[model].max_source_length
     with Client(shipped_server) as client:
-        short = client.translate([".", "", "a"], model=model, max_length=8)
+        short = client.translate([".", "", "a"], model=model, options=SHORT)
         assert [one.num_source_tokens for one in short][1] == 1
-        words = client.translate(["a " * (longest - 1)], model=model, max_length=8)[0]
+        words = client.translate(["a " * (longest - 1)], model=model, options=SHORT)[0]
         assert words.num_source_tokens == longest
         with pytest.raises(InvalidRequestError, match=f"{longest + 1} tokens; {model} takes at most {longest}"):
-            client.translate(["a " * longest], model=model, max_length=8)
+            client.translate(["a " * longest], model=model, options=SHORT)
 
 
 def test_location_takes_no_longer_source_than_it_was_trained_on(manifests: Manifests) -> None:

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from service.client.client import AsyncClient, Client
 from service.client.errors import InvalidRequestError, ModelNotFoundError
+from service.client.options import DecodingOptions
 from service.client.types import Completion, FinishReason, StepEvent
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
@@ -86,7 +87,7 @@ def test_an_empty_text_translates_to_an_empty_text_without_a_step(shipped_server
 
 def test_max_length_ends_a_translation_there(shipped_server: str) -> None:
     with Client(shipped_server) as client:
-        events = list(client.stream(SENTENCE, model=MODELS[0], max_length=3))
+        events = list(client.stream(SENTENCE, model=MODELS[0], options=DecodingOptions(max_length=3)))
     assert isinstance(events[-1], Completion)
     assert events[-1].finish_reason is FinishReason.MAX_LENGTH
     assert len(events) == 4
@@ -106,8 +107,8 @@ def test_special_tokens_in_a_text_are_text(shipped_server: str) -> None:
         ({"model": MODELS[0], "version": 99}, ModelNotFoundError),
         ({"model": MODELS[0], "version": -1}, InvalidRequestError),
         ({"model": ""}, InvalidRequestError),
-        ({"model": MODELS[0], "max_length": 10_000}, InvalidRequestError),
-        ({"model": MODELS[0], "max_length": -1}, InvalidRequestError),
+        ({"model": MODELS[0], "options": DecodingOptions(max_length=10_000)}, InvalidRequestError),
+        ({"model": MODELS[0], "options": DecodingOptions(max_length=-1)}, InvalidRequestError),
         ({"model": MODELS[0], "text": "dog " * 400}, InvalidRequestError),
         ({"model": MODELS[0], "text": "x" * 10_001}, InvalidRequestError),
     ],
@@ -168,6 +169,8 @@ def test_reflection_describes_the_service(shipped_server: str) -> None:
     assert [method.name for method in file.service[0].method] == [
         "Translate",
         "StreamTranslate",
+        "TranslateInteractive",
+        "Score",
         "ListModels",
         "GetModel",
     ]

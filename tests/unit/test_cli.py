@@ -166,9 +166,17 @@ def test_models_with_a_name_shows_the_certificate(run, fake_service):
 
 
 @pytest.mark.parametrize(
-    "command", [("translate", "a", "--model", "shout"), ("models",), ("models", "shout"), ("demo",)]
+    "command",
+    [
+        ("translate", "a", "--model", "shout"),
+        ("interactive", "shout", "a"),
+        ("score", "a", "b", "--model", "shout"),
+        ("models",),
+        ("models", "shout"),
+        ("demo",),
+    ],
 )
-def test_an_unreachable_server_gives_one_line(run, command):
+def test_an_unreachable_server_gives_one_line(run, stdin, command):
     status, output, error = run(*command, "--address", "127.0.0.1:1")
     assert status == 1
     assert "127.0.0.1:1" in output if command == ("demo",) else output == ""
@@ -205,6 +213,17 @@ def test_each_failure_of_the_server_gives_one_line(run, fake_service, code, deta
         ("translate", "a", "--attention-plot", "png"),
         ("translate", "a", "--address", "nowhere"),
         ("translate", "a", "--max-length", "0"),
+        ("translate", "a", "--top-k", "5"),
+        ("translate", "a", "--sample", "--top-k", "-1"),
+        ("translate", "a", "--sample", "--temperature", "hot"),
+        ("translate", "a", "--term", "b|"),
+        ("translate", "a", "--candidates", "2"),
+        ("translate", "--file", "b", "--output", "c", "--num-hypotheses", "2"),
+        ("translate", "--file", "b", "--output", "c", "--alternatives"),
+        ("interactive", "shout"),
+        ("interactive", "shout", "a", "--min-p", "0.1"),
+        ("interactive", "shout", "a", "--beam-size", "2"),
+        ("score", "a"),
         ("translate", "--file", "b", "--output", "c", "--concurrency", "none"),
         ("models", "--version", "1"),
         ("demo", "--address", "a:1", "--model-store", "b"),

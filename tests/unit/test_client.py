@@ -20,6 +20,7 @@ from service.client.errors import (
     StepstreamError,
     error_from_status,
 )
+from service.client.options import DecodingOptions
 from service.client.types import Completion, FinishReason, StepEvent
 from service.pb import translation_pb2 as pb
 
@@ -42,8 +43,8 @@ def test_translations_come_in_the_order_of_the_texts(client):
 
 
 def test_every_option_reaches_the_server(client, fake_service):
-    client.translate(["a"], model="shout", version=3, max_length=9, timeout_s=4.0)
-    list(client.stream("b", model="shout", version=2, max_length=8, include_attention=True))
+    client.translate(["a"], model="shout", version=3, options=DecodingOptions(max_length=9), timeout_s=4.0)
+    list(client.stream("b", model="shout", version=2, options=DecodingOptions(max_length=8), include_attention=True))
     unary, stream = fake_service.requests
     assert (unary.model, unary.version, unary.options.max_length) == ("shout", 3, 9)
     assert (stream.model, stream.version, stream.options.max_length, stream.include_attention) == ("shout", 2, 8, True)
@@ -140,6 +141,8 @@ async def test_both_clients_give_the_same_answers(client, fake_service):
         stream = [event async for event in other.stream("two words", model="shout", include_attention=True)]
         assert stream == list(client.stream("two words", model="shout", include_attention=True))
         assert await other.translate(["a", "b"], model="shout") == client.translate(["a", "b"], model="shout")
+        pairs = [("a", "b c"), ("d", "e")]
+        assert await other.score(pairs, model="shout") == client.score(pairs, model="shout")
         assert await other.list_models() == client.list_models()
         assert await other.get_model("shout") == client.get_model("shout")
 
@@ -161,18 +164,26 @@ async def test_both_clients_give_the_same_answers(client, fake_service):
     ],
 )
 async def test_each_status_becomes_one_named_error_of_one_line(client, fake_service, code, details, named):
-    fake_service.failures["bad"] = [(code, details)] * 4
+    fake_service.failures["bad"] = [(code, details)] * 7
     raised = []
     with pytest.raises(StepstreamError) as unary:
         client.translate(["bad"], model="shout")
     with pytest.raises(StepstreamError) as stream:
         list(client.stream("bad", model="shout"))
+    with pytest.raises(StepstreamError) as score:
+        client.score([("bad", "a")], model="shout")
     async with AsyncClient(fake_service.address) as other:
         with pytest.raises(StepstreamError) as async_unary:
             await other.translate(["bad"], model="shout")
         with pytest.raises(StepstreamError) as async_stream:
             [event async for event in other.stream("bad", model="shout")]
-    raised = [info.value for info in (unary, stream, async_unary, async_stream)]
+        with pytest.raises(StepstreamError) as async_score:
+            await other.score([("bad", "a")], model="shout")
+        with pytest.raises(StepstreamError) as interactive:
+            async with other.interactive("bad", model="shout") as translation:
+                [event async for event in translation]
+    calls = (unary, stream, score, async_unary, async_stream, async_score, interactive)
+    raised = [info.value for info in calls]
     assert {type(error) for error in raised} == {named}
     assert len({str(error) for error in raised}) == 1
     assert "\n" not in str(raised[0])
@@ -191,7 +202,7 @@ def test_a_time_limit_ends_the_call(client, fake_service):
     assert fake_service.cancelled.wait(LIMIT_S)
 
 
-@pytest.mark.parametrize("options", [{"max_length": 2**40}, {"version": 2**70}])
+@pytest.mark.parametrize("options", [{"options": DecodingOptions(max_length=2**40)}, {"version": 2**70}])
 def test_a_number_that_no_message_carries_is_an_invalid_request(client, options):
     with pytest.raises(InvalidRequestError):
         client.translate(["a"], model="shout", **options)
@@ -200,6 +211,8 @@ def test_a_number_that_no_message_carries_is_an_invalid_request(client, options)
 def test_text_that_is_not_unicode_is_an_invalid_request(client):
     with pytest.raises(InvalidRequestError, match="not valid Unicode"):
         list(client.stream("\udcff", model="shout"))
+    with pytest.raises(InvalidRequestError, match="not valid Unicode"):
+        client.score([("a", "\udcff")], model="shout")
 
 
 def test_a_refused_connection_fails_at_once_and_names_the_address():
@@ -228,3 +241,9 @@ def test_an_answer_of_another_number_of_translations_is_an_error(client, fake_se
     monkeypatch.setattr(fake_service, "answer", lambda _: pb.TranslateResponse())
     with pytest.raises(ServerError, match="0 translations of 1 texts"):
         client.translate(["a"], model="shout")
+
+
+def test_an_answer_of_another_number_of_scores_is_an_error(client, fake_service, monkeypatch):
+    monkeypatch.setattr(fake_service, "scores", lambda _: pb.ScoreResponse())
+    with pytest.raises(ServerError, match="0 scores of 1 pairs"):
+        client.score([("a", "b")], model="shout")

@@ -1,5 +1,6 @@
 """Placeholders are hidden from the model by masks, each comes out once, and the text gets the placeholders back."""
 
+import numpy as np
 import pytest
 import sentencepiece
 from hypothesis import given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from service.model.errors import BundleError
 from service.model.manifest import Mask
 from service.model.placeholders import PLACEHOLDER, count_placeholders, hide, hide_pair
-from service.model.rules import KeepMasks, choose
+from service.model.row import Row
+from service.model.rules import KeepMasks, allowed
 from service.model.text import Texts
 from service.model.vocabulary import Vocabulary
 
@@ -100,31 +102,36 @@ def test_a_vocabulary_without_the_masks_of_the_manifest_is_refused(vocabulary: V
             vocabulary.require(token, piece)
 
 
-def take(rule: KeepMasks, *candidates: int) -> int:
-    return candidates[choose(rule, candidates)]
+def take(target: list[int], *ranking: int, present: frozenset[int] = frozenset({FIRST, SECOND})) -> int:
+    """The token that follows a target, of a ranking of the whole vocabulary that is known two tokens at a time."""
+    logits = np.full(30, -99.0, np.float32)
+    logits[list(ranking)] = -np.arange(len(ranking), dtype=np.float32)
+    row = Row(list(ranking[:2]), [-0.5, -1.5], logits)
+    rule = KeepMasks(frozenset({FIRST, SECOND, THIRD}), present, END)
+    [(token_id, _)] = allowed(row, (rule,), target, 1)
+    return token_id
 
 
 def test_a_mask_comes_once_and_only_those_of_the_source():
-    rule = KeepMasks(frozenset({FIRST, SECOND, THIRD}), frozenset({FIRST, SECOND}), END)
-    assert take(rule, THIRD, WORD, FIRST) == WORD
-    assert take(rule, FIRST, WORD) == FIRST
-    assert take(rule, FIRST, OTHER, SECOND) == OTHER
-    assert take(rule, SECOND, WORD) == SECOND
-    assert take(rule, END, WORD) == END
+    assert take([], THIRD, WORD, FIRST) == WORD
+    assert take([], FIRST, WORD) == FIRST
+    assert take([FIRST], FIRST, OTHER, SECOND) == OTHER
+    assert take([FIRST, OTHER], SECOND, WORD) == SECOND
+    assert take([FIRST, OTHER, SECOND], END, WORD) == END
+    assert take([], FIRST, SECOND, THIRD, WORD, present=frozenset()) == WORD
 
 
 def test_no_end_while_a_mask_is_missing():
-    rule = KeepMasks(frozenset({FIRST, SECOND}), frozenset({FIRST, SECOND}), END)
-    assert take(rule, END, WORD, SECOND, FIRST) == SECOND
-    assert take(rule, END, SECOND, WORD, OTHER) == WORD
-    assert take(rule, SECOND, END, OTHER, FIRST) == FIRST
-    assert take(rule, END, FIRST) == END
+    assert take([], END, WORD, SECOND, FIRST) == SECOND
+    assert take([SECOND], END, SECOND, WORD, OTHER, FIRST) == FIRST
+    assert take([SECOND], SECOND, END, OTHER, FIRST) == FIRST
+    assert take([SECOND, FIRST], END, FIRST) == END
 
 
-def test_where_every_candidate_is_refused_the_first_one_stands():
-    rule = KeepMasks(frozenset({FIRST, SECOND}), frozenset({FIRST}), END)
-    assert take(rule, SECOND) == SECOND
-    assert take(rule, END) == END
+def test_the_log_probability_is_the_models_own():
+    row = Row([THIRD, WORD], [-0.5, -1.5], np.arange(30, dtype=np.float32))
+    rule = KeepMasks(frozenset({THIRD}), frozenset(), END)
+    assert allowed(row, (rule,), [], 1) == [(WORD, -1.5)]
 
 
 def test_a_model_without_masks_reads_placeholders_as_text(vocabulary: Vocabulary):

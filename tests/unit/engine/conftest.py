@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -11,10 +11,12 @@ import pytest
 from service.engine.engine import Engine
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
-from service.model.slots import Candidates, Encoded
+from service.model.onnx_model import Floats
+from service.model.slots import Candidates, Encoded, Snapshot
 
 END_ID = 3
 UNENCODABLE_ID = 666
+VOCABULARY_SIZE = 1000
 
 
 class FakeRows:
@@ -42,6 +44,30 @@ class FakeRows:
             self.sources.append(source[:length].astype(int).tolist())
             self.ages.append(0)
 
+    def fork(self, rows: Sequence[int]) -> None:
+        self.sources += [list(self.sources[row]) for row in rows]
+        self.ages += [self.ages[row] for row in rows]
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        for source, target in zip(sources, targets, strict=True):
+            self.sources[target], self.ages[target] = list(self.sources[source]), self.ages[source]
+
+    def carried(self, row: int) -> dict[str, Floats]:
+        return {"age": np.array([self.ages[row]], np.float32)}
+
+    def save(self, row: int) -> Snapshot:
+        states = {"source": np.array(self.sources[row], np.float32)}
+        return Snapshot(self.ages[row], len(self.sources[row]), None, states)
+
+    def restore(self, snapshot: Snapshot, target_ids: Sequence[int], carried: Mapping[str, Floats]) -> None:
+        self.sources.append(snapshot.states["source"].astype(int).tolist())
+        self.ages.append(snapshot.position)
+        self.rewind(len(self.sources) - 1, target_ids, carried)
+
+    def rewind(self, row: int, target_ids: Sequence[int], carried: Mapping[str, Floats]) -> None:
+        assert carried["age"] == len(target_ids)
+        self.ages[row] = len(target_ids)
+
     def leave(self, row: int) -> int:
         last = len(self.sources) - 1
         self.sources[row], self.ages[row] = self.sources[last], self.ages[last]
@@ -54,12 +80,15 @@ class FakeRows:
             raise RuntimeError("the graph failed")
         time.sleep(self.step_s)
         self.rows_by_step.append(len(self.sources))
-        ids = np.array([[s[age], 0] for s, age in zip(self.sources, self.ages, strict=True)], np.int64)
+        wanted = [source[min(age, len(source) - 1)] for source, age in zip(self.sources, self.ages, strict=True)]
+        ids = np.array([[token, 0] for token in wanted], np.int64)
+        logits = np.full((len(ids), VOCABULARY_SIZE), -9.0, np.float32)
+        logits[:, 0] = logits[np.arange(len(ids)), wanted] = 0.0
         width = max(map(len, self.sources))
         attention = np.zeros((len(ids), width), np.float32)
-        attention[np.arange(len(ids)), self.ages] = 1.0
+        attention[np.arange(len(ids)), np.minimum(self.ages, width - 1)] = 1.0
         self.ages = [age + 1 for age in self.ages]
-        return Candidates(ids, np.full(ids.shape, -0.5, np.float32), attention)
+        return Candidates(ids, np.full(ids.shape, -0.5, np.float32), logits, attention)
 
     def choose(self, token_ids: Sequence[int]) -> None:
         assert len(token_ids) == len(self.sources)

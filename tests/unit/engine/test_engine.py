@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.engine.engine import Engine
-from service.engine.request import FinishReason, StepResult
+from service.engine.request import Decoding, FinishReason, StepResult
 from service.errors import (
     DeadlineExceededError,
     EncodeFailedError,
@@ -32,37 +32,46 @@ async def engine(make_engine: MakeEngine) -> AsyncIterator[Engine]:
     await engine.stop()
 
 
-async def collect(engine: Engine, source: tuple[int, ...], **options: Any) -> list[StepResult]:
-    options = {"max_length": 50} | options
-    return [result async for result in engine.translate(source, **options)]
+SHORT = Decoding(max_length=50)
+
+
+async def collect(
+    engine: Engine, source: tuple[int, ...], decoding: Decoding = SHORT, **options: Any
+) -> list[StepResult]:
+    return [result async for result in engine.translate(source, decoding, **options)]
+
+
+def tokens_of(results: list[StepResult]) -> list[int]:
+    return [token.token_id for result in results for token in result.settled]
 
 
 async def test_every_step_is_delivered_once_and_in_order(engine: Engine) -> None:
     results = await collect(engine, (7, 8, 9, 3))
-    assert [(r.index, r.token_id) for r in results] == [(0, 7), (1, 8), (2, 9), (3, 3)]
-    assert [r.finish_reason for r in results] == [None, None, None, FinishReason.END_OF_SENTENCE]
+    assert [(r.first_index, r.settled[0].token_id) for r in results] == [(0, 7), (1, 8), (2, 9), (3, 3)]
+    assert [r.is_last for r in results] == [False, False, False, True]
+    assert [one.finish_reason for one in results[-1].hypotheses] == [FinishReason.END_OF_SENTENCE]
 
 
 async def test_requests_of_different_lengths_share_steps_and_keep_apart(engine: Engine, rows: Any) -> None:
     sources = [(*range(10, 10 + n), 3) for n in (1, 5, 3, 9, 2, 7, 4, 8)]
     all_results = await asyncio.gather(*(collect(engine, source) for source in sources))
-    assert [tuple(r.token_id for r in results) for results in all_results] == sources
+    assert [tuple(tokens_of(results)) for results in all_results] == sources
     assert max(rows.rows_by_step) == 4
     assert sum(rows.rows_by_step) == sum(map(len, sources))
 
 
 async def test_a_request_joins_while_another_runs(engine: Engine, rows: Any) -> None:
     rows.step_s = 0.01
-    first = engine.translate((*range(10, 40), 3), max_length=50)
+    first = engine.translate((*range(10, 40), 3), Decoding(max_length=50))
     async with aclosing(first):
-        assert (await anext(first)).index == 0
+        assert (await anext(first)).first_index == 0
         assert len(await collect(engine, (7, 3))) == 2
-        assert (await anext(first)).index < 20
+        assert (await anext(first)).first_index < 20
 
 
 async def test_closing_a_stream_frees_its_row_before_the_next_step(engine: Engine, rows: Any, observer: Any) -> None:
     rows.step_s = 0.01
-    stream = engine.translate((*range(10, 40), 3), max_length=50)
+    stream = engine.translate((*range(10, 40), 3), Decoding(max_length=50))
     await anext(stream)
     await stream.aclose()
     made = len(rows.rows_by_step)
@@ -76,8 +85,8 @@ async def test_attention_has_one_weight_for_each_source_token_only_if_asked_for(
     long_one, with_attention = await asyncio.gather(
         collect(engine, (*range(10, 20), 3)), collect(engine, (7, 8, 3), include_attention=True)
     )
-    assert [list(r.attention) for r in with_attention] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert all(len(r.attention) == 0 for r in long_one)
+    assert [list(r.settled[0].attention) for r in with_attention] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert all(len(r.settled[0].attention) == 0 for r in long_one)
 
 
 async def test_a_full_queue_is_an_error_for_the_newcomer_alone(make_engine: MakeEngine, rows: Any) -> None:
@@ -91,7 +100,7 @@ async def test_a_full_queue_is_an_error_for_the_newcomer_alone(make_engine: Make
     assert refused
     assert served
     assert len(refused) + len(served) == 8
-    assert all([s.token_id for s in one] == [7, 8, 9, 10, 3] for one in served)
+    assert all(tokens_of(one) == [7, 8, 9, 10, 3] for one in served)
     await engine.stop()
 
 
@@ -100,14 +109,14 @@ async def test_a_passed_deadline_ends_the_request_and_not_its_neighbour(engine: 
     neighbour = asyncio.create_task(collect(engine, (*range(10, 30), 3)))
     with pytest.raises(DeadlineExceededError):
         await collect(engine, (*range(10, 40), 3), deadline=time.monotonic() + 0.1)
-    assert [r.token_id for r in await neighbour] == [*range(10, 30), 3]
+    assert tokens_of(await neighbour) == [*range(10, 30), 3]
 
 
 async def test_stopping_ends_running_requests_with_an_error(make_engine: MakeEngine, rows: Any) -> None:
     rows.step_s = 0.01
     engine = make_engine()
     engine.start()
-    running = asyncio.create_task(collect(engine, (*range(10, 60), 3), max_length=60))
+    running = asyncio.create_task(collect(engine, (*range(10, 60), 3), decoding=Decoding(max_length=60)))
     await asyncio.sleep(0.05)
     await engine.stop()
     with pytest.raises(StoppingError):
@@ -142,7 +151,7 @@ async def test_a_source_that_the_encoder_fails_on_takes_no_neighbour_with_it(eng
     sources = [(7, 8, 3), (UNENCODABLE_ID, 3), (9, 10, 3)]
     results = await asyncio.gather(*(collect(engine, source) for source in sources), return_exceptions=True)
     assert isinstance(results[1], EncodeFailedError)
-    assert [[r.token_id for r in results[i]] for i in (0, 2)] == [[7, 8, 3], [9, 10, 3]]  # type: ignore[union-attr]
+    assert [tokens_of(results[i]) for i in (0, 2)] == [[7, 8, 3], [9, 10, 3]]  # type: ignore[union-attr]
     assert [str(error) for error in observer.encode_errors] == ["the encoder failed"]
     assert len(await collect(engine, (7, 3))) == 2
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.request import Request
+from service.engine.request import Decoding, Request
 from service.engine.scheduler import Limits, Scheduler
 
 
@@ -12,7 +12,7 @@ def limits(**values: int) -> Limits:
 
 
 def request(request_id: int, *, length: int = 5, deadline: float | None = None) -> Request:
-    return Request(request_id, tuple(range(length)), max_length=10, deadline=deadline)
+    return Request(request_id, tuple(range(length)), Decoding(max_length=10), deadline=deadline)
 
 
 def ids(requests: tuple[Request, ...]) -> list[int]:

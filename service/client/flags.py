@@ -1,0 +1,98 @@
+"""The options of a search as flags of a command. A flag that is not given leaves its option at the default."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from service.client.options import DecodingOptions, Sampling
+
+SAMPLING_FLAGS = "--temperature, --top-k, --top-p and --min-p"
+
+
+def add_target_flags(parser: argparse.ArgumentParser) -> None:
+    """What any search takes: limits of the target, its beginning, tokens it does not get, and how they are drawn."""
+    add = _adder(parser.add_argument_group("target"))
+    add("--max-length", "max_length", type=positive, metavar="N", help="most tokens to make")
+    add("--min-length", "min_length", type=natural, metavar="N", help="fewest tokens before the end of the sentence")
+    add("--prefix", "target_prefix", metavar="TEXT", help="the beginning of the translation")
+    add("--repetition-penalty", "repetition_penalty", type=float, metavar="P", help="above 1: repeats tokens less")
+    add("--no-repeat-ngram-size", "no_repeat_ngram_size", type=natural, metavar="N", help="no N tokens come twice")
+    add("--suppress-token", "suppress_tokens", action="append", metavar="PIECE", help="never make it (repeatable)")
+    add("--disable-unknown", "disable_unknown", action="store_true", help="never make the unknown token")
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--sample", action="store_true", help="draw each token instead of taking the likeliest one")
+    add = _adder(group)
+    add("--temperature", "temperature", type=float, metavar="T", help="below 1 sharpens, above 1 flattens")
+    add("--top-k", "top_k", type=natural, metavar="K", help="draw from the K likeliest tokens")
+    add("--top-p", "top_p", type=float, metavar="P", help="draw from the likeliest tokens that together have P")
+    add("--min-p", "min_p", type=float, metavar="P", help="draw from the tokens that have P of the likeliest one's")
+    add("--seed", "seed", type=seed, metavar="N", help="draw the same again, and draw hard attention's positions too")
+
+
+def add_search_flags(parser: argparse.ArgumentParser) -> None:
+    """What gives several translations, or needs beam search."""
+    add = _adder(parser.add_argument_group("search"))
+    add("--beam-size", "beam_size", type=positive, metavar="N", help="hypotheses to keep (default: 1, greedy search)")
+    add("--num-hypotheses", "num_hypotheses", type=positive, metavar="N", help="translations to list (default: 1)")
+    add("--length-penalty", "length_penalty", type=float, metavar="A", help="0 favours short ones (default: 1)")
+    add("--coverage-penalty", "coverage_penalty", type=float, metavar="B", help="above 0: leaves out less of the text")
+    add("--patience", "patience", type=float, metavar="F", help="end when F times the beam has ended (default: 1)")
+    add("--term", "terms", type=term, action="append", metavar="A|B", help="the translation says A or B (repeatable)")
+    add("--keep", "untranslated", action="append", metavar="WORD", help="stays as it is in the text (repeatable)")
+    alternatives_help = "as many translations as --num-hypotheses that differ in the first token after --prefix"
+    add("--alternatives", "return_alternatives", action="store_true", help=alternatives_help)
+    probability_help = "leave out alternatives whose first token is less probable"
+    add("--min-alternative-prob", "min_alternative_expansion_prob", type=float, metavar="P", help=probability_help)
+    add("--candidates", "num_candidates", type=positive, metavar="N", help="with --steps: likeliest tokens to show")
+
+
+def decoding_options(arguments: argparse.Namespace) -> DecodingOptions:
+    """The options that the flags ask for; a usage error for a flag that means nothing without another."""
+    sampling = _given(arguments, Sampling)
+    if sampling and not arguments.sample:
+        arguments.fail(f"{SAMPLING_FLAGS} need --sample")
+    options = _given(arguments, DecodingOptions)
+    return DecodingOptions(**options, sampling=Sampling(**sampling) if arguments.sample else None)
+
+
+def positive(value: str) -> int:
+    """A whole number from 1."""
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 1")
+    return int(value)
+
+
+def natural(value: str) -> int:
+    """A whole number from 0."""
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0")
+    return int(value)
+
+
+def seed(value: str) -> int:
+    """A whole number of 64 bits."""
+    if not value.isdecimal() or int(value) >= 2**64:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 2^64 - 1")
+    return int(value)
+
+
+def term(value: str) -> tuple[str, ...]:
+    """The phrases between bars."""
+    phrases = tuple(phrase.strip() for phrase in value.split("|"))
+    if not all(phrases):
+        raise argparse.ArgumentTypeError(f"{value!r} has an empty phrase")
+    return phrases
+
+
+def _adder(group: argparse._ArgumentGroup) -> Any:
+    def add(flag: str, field: str, **properties: Any) -> None:
+        group.add_argument(flag, dest=field, default=argparse.SUPPRESS, **properties)
+
+    return add
+
+
+def _given(arguments: argparse.Namespace, kind: type[DecodingOptions | Sampling]) -> dict[str, Any]:
+    values = {field.name: vars(arguments)[field.name] for field in fields(kind) if field.name in arguments}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

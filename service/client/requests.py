@@ -1,0 +1,64 @@
+"""From the callers' values to protobuf messages, for every client alike. It sends nothing.
+
+Each function raises InvalidRequestError for a value that no message can carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from service.client.errors import InvalidRequestError
+from service.client.options import DecodingOptions, options_message
+from service.pb import translation_pb2 as pb
+
+
+def translate_request(
+    texts: Sequence[str], *, model: str, version: int, options: DecodingOptions
+) -> pb.TranslateRequest:
+    """The message of Translate."""
+    with _representable():
+        return pb.TranslateRequest(model=model, version=version, texts=texts, options=options_message(options))
+
+
+def stream_request(
+    text: str, *, model: str, version: int, options: DecodingOptions, include_attention: bool
+) -> pb.StreamTranslateRequest:
+    """The message of StreamTranslate, and the start of TranslateInteractive."""
+    with _representable():
+        return pb.StreamTranslateRequest(
+            model=model,
+            version=version,
+            text=text,
+            options=options_message(options),
+            include_attention=include_attention,
+        )
+
+
+def edit_request(prefix: str) -> pb.TranslateInteractiveRequest:
+    """A message of TranslateInteractive after the first one."""
+    with _representable():
+        return pb.TranslateInteractiveRequest(edit=pb.Edit(target_prefix=prefix))
+
+
+def score_request(pairs: Sequence[tuple[str, str]], *, model: str, version: int) -> pb.ScoreRequest:
+    """The message of Score, for pairs of a source and a target."""
+    with _representable():
+        messages = [pb.ScorePair(source=source, target=target) for source, target in pairs]
+        return pb.ScoreRequest(model=model, version=version, pairs=messages)
+
+
+def get_model_request(model: str, *, version: int) -> pb.GetModelRequest:
+    """The message of GetModel."""
+    with _representable():
+        return pb.GetModelRequest(model=model, version=version)
+
+
+@contextmanager
+def _representable() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeError:
+        raise InvalidRequestError("the text is not valid Unicode") from None
+    except ValueError as error:
+        raise InvalidRequestError(f"the request cannot be sent: {error}") from None

@@ -1,0 +1,27 @@
+"""The search that a request asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.engine.decoding.beam import BeamSearch
+from service.engine.decoding.continuation import Continuation, Target
+from service.engine.decoding.lines import Alternatives, Best, Lines
+from service.engine.decoding.sampling import Draw
+from service.engine.decoding.search import Search
+from service.engine.decoding.terms import ConstrainedBeamSearch, HoldTerms
+from service.engine.request import Request
+from service.model.rules import Rule
+
+
+def make_search(request: Request, model_rules: Sequence[Rule] = (), *, end_id: int, begun: Target = ()) -> Search:
+    """The search of a request; model_rules hold for every target of its source; begun are tokens that the target of an
+    editable request has already."""
+    decoding = request.decoding
+    terms = (HoldTerms(decoding.terms, end_id),) if decoding.terms else ()
+    continuation = Continuation(decoding, (*model_rules, *terms), end_id=end_id)
+    if decoding.beam_size > 1:
+        return ConstrainedBeamSearch(continuation) if decoding.terms else BeamSearch(continuation)
+    if decoding.sampling is not None:
+        return Lines(continuation, Draw(continuation, decoding.sampling, request.seed or 0), begun)
+    return Lines(continuation, Alternatives(continuation) if decoding.alternatives else Best(continuation), begun)

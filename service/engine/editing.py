@@ -1,0 +1,31 @@
+"""What an editable request keeps so that it can go on from any place of its target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from service.engine.request import Token
+from service.model.onnx_model import Floats
+
+
+class History:
+    """The tokens of a target, and the carried states before each of them."""
+
+    def __init__(self, carried: Mapping[str, Floats]) -> None:
+        """carried: the states before the first token."""
+        self.tokens: list[Token] = []
+        self._carried = [carried]
+
+    def follow(self, tokens: Sequence[Token], carried: Mapping[str, Floats]) -> None:
+        """The target goes on with tokens of one step, after which the carried states are these."""
+        self.tokens += tokens
+        self._carried += [carried] * len(tokens)
+
+    def keep(self, prefix: Sequence[int]) -> Mapping[str, Floats]:
+        """Forget all tokens but the first ones that a new prefix shares; the carried states after those."""
+        length = 0
+        while length < min(len(prefix), len(self.tokens)) and self.tokens[length].token_id == prefix[length]:
+            length += 1
+        del self.tokens[length:]
+        del self._carried[length + 1 :]
+        return self._carried[length]

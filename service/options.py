@@ -1,0 +1,171 @@
+"""What a caller may ask of a translation, checked and turned into what the engine searches by. It knows no gRPC."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from service.engine.request import Decoding, Sampling, Term
+from service.errors import InvalidRequestError
+from service.model.manifest import Manifest
+from service.model.noise import MAX_SEED
+from service.model.text import Source, Texts
+
+MAX_HYPOTHESES = 32
+MAX_CANDIDATES = 32
+MAX_PATIENCE = 4.0
+MAX_TERMS = 16
+
+
+@dataclass(frozen=True)
+class Options:
+    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most. deadline is on the clock
+    of `time.monotonic`, in seconds, or None."""
+
+    max_length: int = 0
+    deadline: float | None = None
+    seed: int | None = None
+    beam_size: int = 1
+    num_hypotheses: int = 1
+    length_penalty: float = 1.0
+    coverage_penalty: float = 0.0
+    patience: float = 1.0
+    min_length: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    suppress_tokens: tuple[str, ...] = ()
+    disable_unknown: bool = False
+    sampling: Sampling | None = None
+    target_prefix: str = ""
+    target_prefix_ids: tuple[int, ...] = ()
+    return_alternatives: bool = False
+    min_alternative_expansion_prob: float = 0.0
+    num_candidates: int = 0
+    terms: tuple[tuple[str, ...], ...] = ()
+    untranslated: tuple[str, ...] = ()
+
+    @property
+    def seed_of_request(self) -> int | None:
+        """The seed, drawn here where sampling needs one and the caller gave none."""
+        if self.seed is None and self.sampling is not None:
+            return secrets.randbelow(MAX_SEED + 1)
+        return self.seed
+
+    @property
+    def phrases(self) -> tuple[tuple[str, ...], ...]:
+        """Every term, those to leave untranslated last."""
+        return (*self.terms, *((word,) for word in self.untranslated))
+
+
+def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Source, *, max_slots: int) -> Decoding:
+    """What the engine searches by; raises InvalidRequestError for an option out of range or ones that exclude each
+    other."""
+    for problem in (*_out_of_range(options, manifest, max_slots), *_excluded(options, manifest)):
+        raise InvalidRequestError(problem)
+    max_length = options.max_length or manifest.max_target_length
+    prefix = _prefix(options, manifest, texts, source)
+    if len(prefix) >= max_length:
+        raise InvalidRequestError(f"the target's prefix has {len(prefix)} tokens; it must have fewer than {max_length}")
+    return Decoding(
+        max_length=max_length,
+        beam_size=options.beam_size,
+        num_hypotheses=options.num_hypotheses,
+        length_penalty=options.length_penalty,
+        coverage_penalty=options.coverage_penalty,
+        patience=options.patience,
+        min_length=options.min_length,
+        repetition_penalty=options.repetition_penalty,
+        no_repeat_ngram_size=options.no_repeat_ngram_size,
+        suppressed=_suppressed(options, texts),
+        sampling=options.sampling,
+        prefix=prefix,
+        alternatives=options.return_alternatives,
+        min_alternative_probability=options.min_alternative_expansion_prob,
+        num_candidates=options.num_candidates,
+        terms=_terms(options, texts, source),
+    )
+
+
+def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Iterator[str]:
+    most = manifest.max_target_length
+    if not 0 <= options.max_length <= most:
+        yield f"max_length is {options.max_length}; it must be from 1 to {most}, or 0 for {most}"
+    widest = min(MAX_HYPOTHESES, max_slots)
+    sampling = options.sampling or Sampling()
+    ranges = (
+        ("beam_size", options.beam_size, 1, widest),
+        ("num_hypotheses", options.num_hypotheses, 1, widest),
+        ("length_penalty", options.length_penalty, 0.0, 10.0),
+        ("coverage_penalty", options.coverage_penalty, 0.0, 10.0),
+        ("patience", options.patience, 1.0, MAX_PATIENCE),
+        ("min_length", options.min_length, 0, (options.max_length or most) - 1),
+        ("no_repeat_ngram_size", options.no_repeat_ngram_size, 0, most),
+        ("min_alternative_expansion_prob", options.min_alternative_expansion_prob, 0.0, 1.0),
+        ("num_candidates", options.num_candidates, 0, MAX_CANDIDATES),
+        ("top_k", sampling.top_k, 0, manifest.vocabulary.target_size),
+        ("min_p", sampling.min_p, 0.0, 1.0),
+    )
+    for name, value, smallest, largest in ranges:
+        if not smallest <= value <= largest:
+            yield f"{name} is {value:g}; it must be from {smallest:g} to {largest:g}"
+    above_zero = (
+        ("repetition_penalty", options.repetition_penalty, 10.0),
+        ("temperature", sampling.temperature, 100.0),
+        ("top_p", sampling.top_p, 1.0),
+    )
+    for name, value, largest in above_zero:
+        if not 0.0 < value <= largest:
+            yield f"{name} is {value:g}; it must be above 0 and at most {largest:g}"
+    if len(options.phrases) > MAX_TERMS:
+        yield f"there are {len(options.phrases)} terms; at most {MAX_TERMS} can be held at once"
+
+
+def _excluded(options: Options, manifest: Manifest) -> Iterator[str]:
+    is_beam = options.beam_size > 1
+    if is_beam and options.sampling is not None:
+        yield "sampling and beam_size exclude each other"
+    if options.return_alternatives and (is_beam or options.sampling is not None):
+        yield "return_alternatives excludes beam_size and sampling"
+    most = MAX_HYPOTHESES if options.sampling or options.return_alternatives else options.beam_size * options.patience
+    if options.num_hypotheses > round(most):
+        yield f"num_hypotheses is {options.num_hypotheses}; this search gives at most {most:g}"
+    if options.num_candidates and is_beam:
+        yield "num_candidates and beam_size exclude each other"
+    if options.phrases and not is_beam:
+        yield "terms need a beam_size above 1"
+    if options.target_prefix and options.target_prefix_ids:
+        yield "target_prefix and target_prefix_ids exclude each other"
+    if options.coverage_penalty and manifest.attention is None:
+        yield f"{manifest.name} has no attention, which coverage_penalty needs"
+
+
+def _prefix(options: Options, manifest: Manifest, texts: Texts, source: Source) -> tuple[int, ...]:
+    size, end_id = manifest.vocabulary.target_size, manifest.vocabulary.end_id
+    for token_id in options.target_prefix_ids:
+        if not 0 <= token_id < size or token_id == end_id:
+            raise InvalidRequestError(f"target_prefix_ids has {token_id}, which no target can begin with")
+    return options.target_prefix_ids or texts.read_target(options.target_prefix, source)
+
+
+def _suppressed(options: Options, texts: Texts) -> frozenset[int]:
+    suppressed = set()
+    for piece in options.suppress_tokens:
+        token_id = texts.target_id(piece)
+        if token_id is None:
+            raise InvalidRequestError(f"the vocabulary has no piece {piece!r}, as suppress_tokens names it")
+        suppressed.add(token_id)
+    return frozenset(suppressed | ({texts.unknown_id} if options.disable_unknown else set()))
+
+
+def _terms(options: Options, texts: Texts, source: Source) -> tuple[Term, ...]:
+    """Those that must appear, then those that stay untranslated; of these, the ones that the source has."""
+    terms = []
+    for number, phrases in enumerate(options.phrases):
+        is_untranslated = number >= len(options.terms)
+        place = texts.find_in_source(phrases[0], source) if is_untranslated else None
+        if place is not None or not is_untranslated:
+            terms.append(Term(number, tuple(texts.read_target(phrase, source) for phrase in phrases), place))
+    if not all(term.phrases and all(term.phrases) for term in terms):
+        raise InvalidRequestError("a term needs at least one phrase, and no phrase may be empty")
+    return tuple(terms)
