@@ -25,8 +25,8 @@ from tests.reference.options import Ids, Options
 
 CHECKPOINTS = Path(__file__).parents[2] / "export" / "checkpoints"
 MODELS = ("en-de-transformer", "en-de-general")
-NUM_SENTENCES = int(os.environ.get("STEPSTREAM_REFERENCE_SENTENCES", "30"))
-"""Of each model and method; the slow reference takes about a second for each of them."""
+NUM_SENTENCES = int(os.environ.get("STEPSTREAM_REFERENCE_SENTENCES", "16"))
+"""Of each model; the slow reference takes some seconds to translate one of them by every method."""
 MAX_ROWS = 64
 END = 3
 MAX_LENGTH = 40

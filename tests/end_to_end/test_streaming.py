@@ -61,7 +61,14 @@ class SlowRows:
         time.sleep(STEP_S)
         self.made_at.append(time.monotonic())
         ids = np.array([[source.pop(0)] for source in self.sources], np.int64)
-        return Candidates(ids, np.full(ids.shape, -0.25, np.float32), np.ones((len(ids), 64), np.float32))
+        logits = np.zeros((len(ids), 20), np.float32)
+        return Candidates(ids, np.full(ids.shape, -0.25, np.float32), logits, np.ones((len(ids), 64), np.float32))
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        assert not sources
+
+    def fork(self, rows: Sequence[int]) -> None:
+        assert not rows
 
     def choose(self, token_ids: Sequence[int]) -> None:
         assert len(token_ids) == len(self.sources)
@@ -126,7 +133,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.model("slow", 1), on_failure=lambda _: None)
     engine.start()
     registry = Registry()
-    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), engine, max_text_length=100)
+    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), engine, max_text_length=100, max_slots=8)
     registry.add(LoadedModel(manifest, "{}", "none", engine, translator))
     server = grpc.aio.server(interceptors=(StatusInterceptor(metrics, Calls()),))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)

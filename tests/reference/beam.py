@@ -89,29 +89,31 @@ def _is_enough(finished: list[Hypothesis], options: Options, *, best_has_ended: 
     return len(finished) >= math.floor(options.beam_size * options.patience + 0.5)
 
 
-def _all_pairs(live: list[Partial], afters: list[Tensor]) -> list[Pair]:
-    """Every live target with every token that may follow it, best s first, ties by place, then by id."""
-    pairs = [
-        Pair(place, token, y.total + value)
-        for place, (y, after) in enumerate(zip(live, afters, strict=True))
-        for token, value in best_candidates(after, len(after))
-    ]
+def _sorted(pairs: list[Pair]) -> list[Pair]:
+    """Best s first, ties by place, then by id."""
     return sorted(pairs, key=lambda pair: (-pair.total, pair.place, pair.token))
 
 
 def _best_pairs(live: list[Partial], afters: list[Tensor], options: Options) -> list[Pair]:
-    return _all_pairs(live, afters)[: 2 * options.beam_size]
+    """The 2 * beam_size best pairs: no live target has more of them than that."""
+    count = 2 * options.beam_size
+    pairs = [
+        Pair(place, token, y.total + value)
+        for place, (y, after) in enumerate(zip(live, afters, strict=True))
+        for token, value in best_candidates(after, count)
+    ]
+    return _sorted(pairs)[:count]
 
 
 def _pairs_by_banks(live: list[Partial], afters: list[Tensor], options: Options) -> list[Pair]:
     """The best pairs, what brings a term on, and the best token of each target (Post and Vilar 2018, section 3): first
     those that the banks have places for, then the others, both by s."""
-    pairs = _all_pairs(live, afters)
-    wanted = {pair[:2] for pair in pairs[: 2 * options.beam_size]}
+    wanted = {pair[:2] for pair in _best_pairs(live, afters, options)}
     for place, (y, after) in enumerate(zip(live, afters, strict=True)):
         wanted |= {(place, token) for token in next_tokens(y.ids, options.terms)}
         wanted |= {(place, token) for token, _ in best_candidates(after, 1)}
-    candidates = [pair for pair in pairs if pair[:2] in wanted]
+    values = {(place, token): afters[place][token].item() for place, token in wanted}
+    candidates = _sorted([Pair(*key, live[key[0]].total + value) for key, value in values.items() if value > -math.inf])
     banks = [progress((*live[pair.place].ids, pair.token), options.terms) for pair in candidates]
     left = allot(Counter(banks), options.beam_size)
     chosen, others = list[Pair](), list[Pair]()

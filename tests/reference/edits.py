@@ -73,8 +73,9 @@ def completions_of_ngrams(y: Ids, n: int) -> set[int]:
 
 def best_candidates(after: Tensor, count: int) -> list[Candidate]:
     """The `count` best tokens of l (vocabulary,), ties lower id first; banned ones never."""
-    allowed = [Candidate(token, value) for token, value in enumerate(after.tolist()) if value > -math.inf]
-    return sorted(allowed, key=lambda candidate: (-candidate.log_probability, candidate.token_id))[:count]
+    values, tokens = after.sort(descending=True, stable=True)
+    ranked = zip(tokens[:count].tolist(), values[:count].tolist(), strict=True)
+    return [Candidate(token, value) for token, value in ranked if value > -math.inf]
 
 
 def extended(partial: Partial, token: int, after: Tensor, options: Options) -> Partial:
