@@ -39,7 +39,7 @@ demo: .venv/serving ## Translate with the shipped models, from nothing: set up, 
 	@$(BIN)/stepstream demo
 
 .PHONY: bench
-bench: .venv/training ## Print every figure of speed
+bench: .venv/development ## Print every figure of speed
 	@$(BIN)/python -m benchmarks
 
 ##@ Check

@@ -17,6 +17,7 @@ from export.configuration import (
     TransformerConfiguration,
 )
 from export.models.build import build_model
+from export.models.contract import TranslationModel
 from service.model.manifest import Precision
 
 BASE_NAME = "random-transformer-base"
@@ -35,6 +36,12 @@ BASE_VOCABULARY = 32_000
 def make_random_base(folder: Path) -> Path:
     """FOLDER/1: a Transformer base in exact 8-bit form, with a vocabulary of 32,000 invented words."""
     return write_version(folder, BASE_NAME, BASE, BASE_VOCABULARY, "int8")
+
+
+def random_base() -> TranslationModel:
+    """The model of `make_random_base`, in torch."""
+    torch.manual_seed(1)
+    return build_model(BASE, BASE_VOCABULARY).eval()
 
 
 def write_version(

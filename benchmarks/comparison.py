@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,7 @@ from service.model.slots import Slots
 
 SOURCE_LENGTH = 16
 TARGET_LENGTH = 24
+LARGEST_ID = 5000
 SECONDS = 0.5
 """A round repeats a batch for so long."""
 
@@ -38,38 +40,52 @@ class Contender(Protocol):
 
 
 class Ours:
-    """This engine's rows and searches, without a server."""
+    """This engine's rows and searches, without a server: workers of a number of threads each over one session; the
+    sources are divided among the workers."""
 
-    def __init__(self, folder: Path, *, num_threads: int) -> None:
-        self.setting = f"{num_threads} threads"
+    def __init__(self, folder: Path, *, num_workers: int, num_threads: int) -> None:
+        self.setting = f"{num_workers} x {num_threads}"
         self._model = OnnxModel(folder, num_threads=num_threads)
-        self._slots: dict[int, Slots] = {}
+        self._workers = ThreadPoolExecutor(num_workers)
+        self._num_workers = num_workers
+        self._slots: dict[tuple[int, int], Slots] = {}
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int) -> None:
-        num_rows = len(sources) * beam_size
-        slots = self._slots.setdefault(num_rows, Slots(self._model, num_rows))
+        shares = [share for i in range(self._num_workers) if (share := sources[i :: self._num_workers])]
+        slots = [self._empty_slots(i, len(share) * beam_size) for i, share in enumerate(shares)]
+        for _ in self._workers.map(_translate, slots, shares, [beam_size] * len(shares)):
+            pass
+
+    def _empty_slots(self, worker: int, num_rows: int) -> Slots:
+        if (worker, num_rows) not in self._slots:
+            self._slots[worker, num_rows] = Slots(self._model, num_rows)
+        slots = self._slots[worker, num_rows]
         while slots.num_rows:
             slots.leave(slots.num_rows - 1)
-        if beam_size == 1:
-            slots.join(slots.encode(sources))
-            for _ in range(TARGET_LENGTH):
-                slots.choose(slots.step().ids[:, 0].tolist())
-            return
-        runner = Runner(slots, end_id=END_ID)
-        decoding = Decoding(TARGET_LENGTH, beam_size=beam_size)
-        runner.join([Request(i, tuple(source), decoding) for i, source in enumerate(sources)])
-        while runner.num_rows:
-            runner.step()
+        return slots
+
+
+def _translate(slots: Slots, sources: Sequence[Sequence[int]], beam_size: int) -> None:
+    if beam_size == 1:
+        slots.join(slots.encode(sources))
+        for _ in range(TARGET_LENGTH):
+            slots.choose(slots.step().ids[:, 0].tolist())
+        return
+    runner = Runner(slots, end_id=END_ID)
+    decoding = Decoding(TARGET_LENGTH, beam_size=beam_size)
+    runner.join([Request(i, tuple(source), decoding) for i, source in enumerate(sources)])
+    while runner.num_rows:
+        runner.step()
 
 
 class Theirs:
     """CTranslate2 with a number of workers, of a number of threads each; the sources are divided among the workers."""
 
-    def __init__(self, folder: Path, *, num_workers: int, num_threads: int, compute_type: str) -> None:
-        self.setting = f"{num_workers} x {num_threads} threads"
+    def __init__(self, folder: Path, *, num_workers: int, num_threads: int) -> None:
+        self.setting = f"{num_workers} x {num_threads}"
         self._num_workers = num_workers
         self._translator = ctranslate2.Translator(
-            str(folder), compute_type=compute_type, inter_threads=num_workers, intra_threads=num_threads
+            str(folder), compute_type="int8", inter_threads=num_workers, intra_threads=num_threads
         )
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int) -> None:
@@ -101,26 +117,31 @@ def compare(
     ours: Sequence[Contender],
     theirs: Sequence[Contender],
     *,
-    vocabulary_size: int,
     num_sources: int,
     beam_size: int,
     rounds: int,
 ) -> Rates:
     """Medians of interleaved rounds."""
-    ids = np.random.default_rng(1).integers(10, vocabulary_size, (num_sources, SOURCE_LENGTH - 1))
-    sources = [[*row, END_ID] for row in ids.tolist()]
+    sources = random_sources(num_sources)
     rates: dict[Contender, list[float]] = {contender: [] for contender in (*ours, *theirs)}
     for contender in rates:
         contender.translate(sources, beam_size)
     for _ in range(rounds):
         for contender, found in rates.items():
-            found.append(_tokens_per_second(contender, sources, beam_size))
+            found.append(tokens_per_second(contender, sources, beam_size=beam_size))
     medians = {contender: statistics.median(found) for contender, found in rates.items()}
     best, their_best = (max(side, key=medians.__getitem__) for side in (ours, theirs))
     return Rates(medians[best], medians[their_best], best.setting, their_best.setting)
 
 
-def _tokens_per_second(contender: Contender, sources: Sequence[Sequence[int]], beam_size: int) -> float:
+def random_sources(num_sources: int) -> list[list[int]]:
+    """Sources of SOURCE_LENGTH tokens, the end of the sentence included, from the first tokens of any vocabulary."""
+    ids = np.random.default_rng(1).integers(10, LARGEST_ID, (num_sources, SOURCE_LENGTH - 1))
+    return [[*row, END_ID] for row in ids.tolist()]
+
+
+def tokens_per_second(contender: Contender, sources: Sequence[Sequence[int]], *, beam_size: int) -> float:
+    """Over one round."""
     started = time.perf_counter()
     num_batches = 0
     while (seconds := time.perf_counter() - started) < SECONDS:

@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 
 from service.engine.engine import Engine
+from service.engine.pool import EnginePool
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
 from service.metrics import Metrics
@@ -47,26 +48,31 @@ def load_model(version: StoredVersion, settings: Settings, metrics: Metrics, *, 
 def assemble(
     onnx_model: OnnxModel, certificate_json: str, settings: Settings, metrics: Metrics, *, on_failure: OnFailure
 ) -> LoadedModel:
-    """Put rows, engine and translator around the graphs; the engine is not started."""
+    """Put rows, engines and translator around the graphs; the engines are not started."""
     manifest = onnx_model.manifest
-    engine = Engine(
-        f"{manifest.name}-{manifest.version}",
-        Runner(
-            Slots(onnx_model, settings.max_slots),
-            end_id=manifest.vocabulary.end_id,
-            rules_for=partial(mask_rules, manifest),
-        ),
-        Limits(
-            max_slots=settings.max_slots,
-            max_queue_length=settings.max_queue_length,
-            max_encode_tokens=settings.max_encode_tokens,
-            length_multiple=manifest.length_multiple,
-        ),
-        metrics.model(manifest.name, manifest.version),
-        on_failure=on_failure,
+    limits = Limits(
+        max_slots=settings.max_slots,
+        max_queue_length=settings.max_queue_length,
+        max_encode_tokens=settings.max_encode_tokens,
+        length_multiple=manifest.length_multiple,
     )
+    engines = [
+        Engine(
+            f"{manifest.name}-{manifest.version}-{number}",
+            Runner(
+                Slots(onnx_model, limits.max_slots),
+                end_id=manifest.vocabulary.end_id,
+                rules_for=partial(mask_rules, manifest),
+            ),
+            limits,
+            metrics.engine(manifest.name, manifest.version),
+            on_failure=on_failure,
+        )
+        for number in range(settings.engines_per_model)
+    ]
+    pool = EnginePool(engines)
     texts = open_texts(manifest, onnx_model.folder)
     translator = Translator(
-        manifest, texts, engine, max_text_length=settings.max_text_length, max_slots=settings.max_slots
+        manifest, texts, pool, max_text_length=settings.max_text_length, max_slots=settings.max_slots
     )
-    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, engine, translator)
+    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator)

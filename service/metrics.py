@@ -44,10 +44,10 @@ class Metrics:
         self._requests.labels(method, code).inc()
         self._request_seconds.labels(method).observe(seconds)
 
-    def model(self, name: str, version: int) -> ModelMetrics:
-        """The metrics of one model's engine."""
+    def engine(self, name: str, version: int) -> EngineMetrics:
+        """The metrics of one engine of a model."""
         labels = (name, str(version))
-        return ModelMetrics(
+        return EngineMetrics(
             self._encodes.labels(*labels),
             self._steps.labels(*labels),
             self._rows.labels(*labels),
@@ -57,7 +57,7 @@ class Metrics:
         )
 
 
-class ModelMetrics:
+class EngineMetrics:
     """Observes one engine; called on its thread."""
 
     def __init__(
@@ -75,6 +75,7 @@ class ModelMetrics:
         self._tokens = tokens
         self._running = running
         self._queue = queue
+        self._num_running = self._queue_length = 0
 
     def joined(self, *, seconds: float) -> None:
         self._encodes.observe(seconds)
@@ -88,5 +89,6 @@ class ModelMetrics:
         self._tokens.inc(num_rows)
 
     def load_changed(self, *, num_running: int, queue_length: int) -> None:
-        self._running.set(num_running)
-        self._queue.set(queue_length)
+        self._running.inc(num_running - self._num_running)
+        self._queue.inc(queue_length - self._queue_length)
+        self._num_running, self._queue_length = num_running, queue_length

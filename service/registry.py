@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from service.engine.engine import Engine
+from service.engine.pool import EnginePool
 from service.errors import InvalidRequestError, ModelNotFoundError
 from service.model.manifest import Manifest
 from service.translator import Translator
@@ -17,7 +17,7 @@ class LoadedModel:
     manifest: Manifest
     certificate_json: str
     execution_provider: str
-    engine: Engine
+    engine: EnginePool
     translator: Translator
 
 

@@ -19,7 +19,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.cores import num_cores
+
 FILE_VARIABLE = "STEPSTREAM_SETTINGS_FILE"
+MOST_ENGINES = 4
+"""Of one model, where nobody sets their number: each reads all weights in every step."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -39,9 +43,12 @@ class Settings(BaseSettings):
         description="ordered, comma-separated: cpu, cuda; onnxruntime's options after a colon, "
         "as in cuda:device_id=0;use_tf32=0,cpu",
     )
-    num_threads: int = Field(0, ge=0, description="threads that one model's step uses; 0: one for each core")
-    max_slots: PositiveInt = Field(64, description="sequences that share one model's decoder step")
-    max_queue_length: PositiveInt = Field(1024, description="requests that wait for a slot, for each model")
+    num_workers: int = Field(
+        0, ge=0, description="engines of each model, which step side by side; 0: one for each core, at most 4"
+    )
+    num_threads: PositiveInt = Field(1, description="threads that the step of one engine uses")
+    max_slots: PositiveInt = Field(64, description="sequences that share one engine's decoder step")
+    max_queue_length: PositiveInt = Field(1024, description="requests that wait for a slot, for each engine")
     max_encode_tokens: PositiveInt = Field(
         2048, description="source tokens, padding included, that one encode between two steps may take"
     )
@@ -63,6 +70,11 @@ class Settings(BaseSettings):
         if self.port and self.port == self.metrics_port:
             raise ValueError(f"port and metrics_port are both {self.port}")
         return self
+
+    @property
+    def engines_per_model(self) -> int:
+        """num_workers, or as many as there are cores for, at most MOST_ENGINES."""
+        return self.num_workers or max(1, min(MOST_ENGINES, num_cores() // self.num_threads))
 
     @classmethod
     def settings_customise_sources(

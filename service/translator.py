@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from service.engine.engine import Engine
+from service.engine.pool import EnginePool
 from service.engine.request import Decoding
 from service.errors import InvalidRequestError
 from service.model.manifest import Manifest
@@ -35,9 +35,9 @@ class Translator:
     """Translates with one version of one model."""
 
     def __init__(
-        self, manifest: Manifest, texts: Texts, engine: Engine, *, max_text_length: int, max_slots: int
+        self, manifest: Manifest, texts: Texts, engine: EnginePool, *, max_text_length: int, max_slots: int
     ) -> None:
-        """max_text_length in characters; max_slots rows share a step of the engine."""
+        """max_text_length in characters; max_slots rows share a step of one engine."""
         self._manifest = manifest
         self._texts = texts
         self._engine = engine

@@ -97,6 +97,8 @@ class Engine:
         self._mailboxes: dict[int, Mailbox] = {}
         self._editable: set[int] = set()
         self._max_editable = limits.max_slots
+        self.num_rows_promised = 0
+        """Rows that the translations under way may come to take, waiting ones too."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
@@ -152,6 +154,7 @@ class Engine:
     async def _results(self, request: Request) -> AsyncGenerator[StepResult, None]:
         mailbox: Mailbox = asyncio.Queue()
         self._command(_Submit(request, mailbox))
+        self.num_rows_promised += request.decoding.num_rows
         ended = False
         try:
             while not ended:
@@ -162,6 +165,7 @@ class Engine:
                 ended = event.is_last and not request.editable
                 yield event
         finally:
+            self.num_rows_promised -= request.decoding.num_rows
             if not ended:
                 self._command(_Cancel(request.request_id))
 

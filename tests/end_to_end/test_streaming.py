@@ -14,6 +14,7 @@ import sentencepiece
 
 from service.calls import Calls
 from service.engine.engine import Engine
+from service.engine.pool import EnginePool
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
 from service.interceptors import StatusInterceptor
@@ -130,18 +131,19 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     )
     metrics = Metrics()
     limits = Limits(max_slots=8, max_queue_length=8, max_encode_tokens=512, length_multiple=16)
-    engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.model("slow", 1), on_failure=lambda _: None)
-    engine.start()
+    engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.engine("slow", 1), on_failure=lambda _: None)
+    pool = EnginePool([engine])
+    pool.start()
     registry = Registry()
-    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), engine, max_text_length=100, max_slots=8)
-    registry.add(LoadedModel(manifest, "{}", "none", engine, translator))
+    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_length=100, max_slots=8)
+    registry.add(LoadedModel(manifest, "{}", "none", pool, translator))
     server = grpc.aio.server(interceptors=(StatusInterceptor(metrics, Calls()),))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(0)
-    await engine.stop()
+    await pool.stop()
 
 
 async def arrivals(address: str, text: str) -> list[float]:

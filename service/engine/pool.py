@@ -1,0 +1,60 @@
+"""The engines of one model: each with rows and a thread of its own, all over the same session.
+
+Two threads that each run a step of half the rows use two cores better than one step whose operators are divided among
+two threads. A request stays with the engine that it is given to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from service.engine.engine import EditableTranslation, Engine
+from service.engine.request import Decoding, StepResult
+
+
+class EnginePool:
+    """Gives each request to the engine with the fewest rows promised. `start`, `stop` and translations belong to one
+    event loop."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = tuple(engines)
+
+    def start(self) -> None:
+        """Start every engine's thread."""
+        for engine in self._engines:
+            engine.start()
+
+    async def stop(self) -> bool:
+        """Stop every engine, as `Engine.stop`; False where a step has not ended in time."""
+        return all(await asyncio.gather(*(engine.stop() for engine in self._engines)))
+
+    def translate(
+        self,
+        source_ids: tuple[int, ...],
+        decoding: Decoding,
+        *,
+        deadline: float | None = None,
+        include_attention: bool = False,
+        seed: int | None = None,
+    ) -> AsyncGenerator[StepResult, None]:
+        """As `Engine.translate`."""
+        return self._least_loaded().translate(
+            source_ids, decoding, deadline=deadline, include_attention=include_attention, seed=seed
+        )
+
+    def translate_editable(
+        self,
+        source_ids: tuple[int, ...],
+        decoding: Decoding,
+        *,
+        include_attention: bool = False,
+        seed: int | None = None,
+    ) -> EditableTranslation:
+        """As `Engine.translate_editable`."""
+        return self._least_loaded().translate_editable(
+            source_ids, decoding, include_attention=include_attention, seed=seed
+        )
+
+    def _least_loaded(self) -> Engine:
+        return min(self._engines, key=lambda engine: engine.num_rows_promised)
