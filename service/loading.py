@@ -50,6 +50,7 @@ def assemble(
 ) -> LoadedModel:
     """Put rows, engines and translator around the graphs; the engines are not started."""
     manifest = onnx_model.manifest
+    step_bytes = manifest.files[manifest.decoder_step].size
     limits = Limits(
         max_slots=settings.max_slots,
         max_queue_length=settings.max_queue_length,
@@ -68,7 +69,7 @@ def assemble(
             metrics.engine(manifest.name, manifest.version),
             on_failure=on_failure,
         )
-        for number in range(settings.engines_per_model)
+        for number in range(settings.num_engines(step_bytes))
     ]
     pool = EnginePool(engines)
     texts = open_texts(manifest, onnx_model.folder)

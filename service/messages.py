@@ -104,7 +104,7 @@ def model_message(model: LoadedModel) -> pb.Model:
 def _step(written: WrittenToken) -> pb.Step:
     token = written.token
     return pb.Step(
-        index=written.index,
+        index=written.place,
         token_id=token.token_id,
         piece=written.piece,
         text_delta=written.text_delta,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.engine.decoding.terms import find
 from service.engine.request import FinishReason, Hypothesis, StepResult, Term, Token
@@ -51,12 +52,11 @@ class Completion:
         return self.hypotheses[0]
 
 
-@dataclass(frozen=True)
-class WrittenToken:
+class WrittenToken(NamedTuple):
     """One settled token: its place in the target, its piece, what it adds to the text, and the pieces of its
     candidates."""
 
-    index: int
+    place: int
     token: Token
     piece: str
     text_delta: str
@@ -73,8 +73,7 @@ class Tentative:
     text: str
 
 
-@dataclass(frozen=True)
-class StreamedStep:
+class StreamedStep(NamedTuple):
     """One settled token, if there is one, and on the last of a step what may follow; completion is set at the end."""
 
     token: WrittenToken | None
@@ -131,15 +130,17 @@ class TargetWriter:
             self._first_token_s = self._first_token_s or result.made_at - self._arrived_at
         tokens = [self._settle(result.first_index + i, token) for i, token in enumerate(result.settled)]
         if result.is_last and tokens:
-            tokens[-1] = replace(tokens[-1], text_delta=tokens[-1].text_delta + self._stream.finish())
+            tokens[-1] = tokens[-1]._replace(text_delta=tokens[-1].text_delta + self._stream.finish())
         completion = self._complete(result) if result.is_last else None
         last = StreamedStep(tokens[-1] if tokens else None, self._write_tentative(result), completion)
         return [*(StreamedStep(token) for token in tokens[:-1]), last]
 
-    def _settle(self, index: int, token: Token) -> WrittenToken:
-        candidates = tuple(self._texts.target_piece(token_id, self._source) for token_id, _ in token.candidates)
+    def _settle(self, place: int, token: Token) -> WrittenToken:
+        candidates: tuple[str, ...] = ()
+        if token.candidates:
+            candidates = tuple(self._texts.target_piece(token_id, self._source) for token_id, _ in token.candidates)
         piece = self._texts.target_piece(token.token_id, self._source)
-        return WrittenToken(index, token, piece, self._write(token.token_id), candidates)
+        return WrittenToken(place, token, piece, self._write(token.token_id), candidates)
 
     def _write(self, token_id: int) -> str:
         self._token_ids.append(token_id)

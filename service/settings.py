@@ -24,6 +24,8 @@ from service.cores import num_cores
 FILE_VARIABLE = "STEPSTREAM_SETTINGS_FILE"
 MOST_ENGINES = 4
 """Of one model, where nobody sets their number: each reads all weights in every step."""
+LIGHT_STEP_BYTES = 16 * 2**20
+"""A smaller step ends so soon that the engines would wait for each other's turn in the interpreter."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -44,7 +46,10 @@ class Settings(BaseSettings):
         "as in cuda:device_id=0;use_tf32=0,cpu",
     )
     num_workers: int = Field(
-        0, ge=0, description="engines of each model, which step side by side; 0: one for each core, at most 4"
+        0,
+        ge=0,
+        description="engines of each model, which step side by side; 0: one for each core, at most 4, "
+        "and one alone for a model whose step has less than 16 MiB",
     )
     num_threads: PositiveInt = Field(1, description="threads that the step of one engine uses")
     max_slots: PositiveInt = Field(64, description="sequences that share one engine's decoder step")
@@ -71,10 +76,10 @@ class Settings(BaseSettings):
             raise ValueError(f"port and metrics_port are both {self.port}")
         return self
 
-    @property
-    def engines_per_model(self) -> int:
-        """num_workers, or as many as there are cores for, at most MOST_ENGINES."""
-        return self.num_workers or max(1, min(MOST_ENGINES, num_cores() // self.num_threads))
+    def num_engines(self, step_bytes: int) -> int:
+        """num_workers; without it as many as there are cores for, at most MOST_ENGINES, and one for a light step."""
+        most = MOST_ENGINES if step_bytes >= LIGHT_STEP_BYTES else 1
+        return self.num_workers or max(1, min(most, num_cores() // self.num_threads))
 
     @classmethod
     def settings_customise_sources(

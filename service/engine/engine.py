@@ -1,4 +1,4 @@
-"""One thread for each loaded model: schedule, run, deliver, once a step.
+"""A thread and its rows: schedule, run, deliver, once a step.
 
 The asyncio side hands over commands and gets one call back for each step, not one for each token. This module
 does not know gRPC, texts or onnxruntime.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class FinishReason(Enum):
@@ -86,8 +87,7 @@ class Request:
     editable: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Token:
+class Token(NamedTuple):
     """One token of a target: log_probability is natural; attention has one weight for each source token, or is empty;
     candidates are the step's best tokens with their log-probabilities, if asked for."""
 
@@ -110,8 +110,7 @@ class Hypothesis:
         return sum(token.log_probability for token in self.tokens)
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a step brought one request.
 
     settled: tokens that are never taken back, the first of them at place first_index of the target. tentative: what the

@@ -87,6 +87,9 @@ class _Moves:
     def plan(self, rows: Sequence[int], parents: Sequence[int], token_ids: Sequence[int]) -> list[int]:
         """The rows of a request that had `rows`, of which those at `parents` go on with `token_ids`: the first child of
         a row stays in it, the others take rows that nobody goes on from, or new ones."""
+        if len(rows) == len(parents) == 1:
+            self.token_ids[rows[0]] = token_ids[0]
+            return [rows[0]]
         free = [row for place, row in enumerate(rows) if place not in parents]
         new_rows, seen = [], set()
         for parent, token_id in zip(parents, token_ids, strict=True):

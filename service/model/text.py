@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.model.manifest import Manifest
 from service.model.placeholders import hide, hide_again
-from service.model.vocabulary import TextStream, Vocabulary
+from service.model.vocabulary import NOTHING_MASKED, TextStream, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Texts:
         return self._target.decode(target_ids, self._masked(source))
 
     def _masked(self, source: Source) -> Mapping[int, str]:
+        if not source.placeholders:
+            return NOTHING_MASKED
         return dict(zip((mask.target_id for mask in self._masks), source.placeholders, strict=False))
 
 

@@ -23,6 +23,7 @@ class Vocabulary:
             self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
             raise BundleError(f"{path} is no SentencePiece model") from error
+        self._spelled: list[str] = [self._pieces.id_to_piece(i) for i in range(self._pieces.get_piece_size())]
         if self._pieces.get_piece_size() != size:
             raise BundleError(f"{path} has {self._pieces.get_piece_size()} pieces, the manifest says {size}")
 
@@ -33,7 +34,7 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int], masked: Mapping[int, str] = NOTHING_MASKED) -> str:
         """The text of token ids; control tokens have none, and masks the text that they stand for."""
-        places = [place for place, token_id in enumerate(ids) if token_id in masked]
+        places = [place for place, token_id in enumerate(ids) if token_id in masked] if masked else []
         text: str = self._pieces.decode(list(ids[: places[0]] if places else ids))
         for place, following in pairwise([*places, len(ids)]):
             part: str = self._pieces.decode(list(ids[place:following]))
@@ -42,8 +43,7 @@ class Vocabulary:
 
     def piece(self, token_id: int) -> str:
         """A token as the vocabulary spells it."""
-        piece: str = self._pieces.id_to_piece(int(token_id))
-        return piece
+        return self._spelled[token_id]
 
     def id_of(self, piece: str) -> int | None:
         """The token that is spelled like this; None where there is none."""

@@ -112,7 +112,15 @@ def test_providers_keep_their_order_and_their_options() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", "65536"), ("port", "-1"), ("max_slots", "0"), ("num_threads", "-1"), ("grace_s", "0"), ("port", "x")],
+    [
+        ("port", "65536"),
+        ("port", "-1"),
+        ("max_slots", "0"),
+        ("num_threads", "0"),
+        ("num_workers", "-1"),
+        ("grace_s", "0"),
+        ("port", "x"),
+    ],
 )
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"STEPSTREAM_{name.upper()}", value)
@@ -140,3 +148,11 @@ def settings_table() -> list[str]:
             f"| `--{name.replace('_', '-')}` | `STEPSTREAM_{name.upper()}` | `{default}` | {field.description} |"
         )
     return rows
+
+
+def test_a_heavy_model_has_an_engine_for_each_core_and_a_light_one_has_one(monkeypatch):
+    for cores, threads, heavy in ((2, 1, 2), (64, 1, 4), (8, 4, 2), (1, 4, 1)):
+        monkeypatch.setattr("service.settings.num_cores", lambda cores=cores: cores)
+        settings = Settings(num_threads=threads)
+        assert (settings.num_engines(2**28), settings.num_engines(2**22)) == (heavy, 1)
+    assert Settings(num_workers=3).num_engines(2**22) == 3

@@ -85,15 +85,18 @@ class Lines:
         return [self._continuation.follow(target, step, *one) for one in self._chooser.begin(target, step.row)]
 
     def _advance(self, num_shown: int, parents: list[int]) -> Advance:
-        for line in self._live:
+        going_on: list[int] = []
+        live: list[int] = []
+        token_ids: list[int] = []
+        for parent, line in zip(parents, self._live, strict=True):
             target = self._targets[line]
-            if (reason := self._continuation.finish_reason(target)) is not None:
+            reason = self._continuation.finish_reason(target)
+            if reason is None:
+                going_on.append(parent)
+                live.append(line)
+                token_ids.append(target[-1].token_id)
+            else:
                 self._ended[line] = self._continuation.hypothesis(target, reason)
-        going_on = [(parent, line) for parent, line in zip(parents, self._live, strict=True) if line not in self._ended]
-        self._live = [line for _, line in going_on]
-        return Advance(
-            parents=tuple(parent for parent, _ in going_on),
-            token_ids=tuple(self._targets[line][-1].token_id for line in self._live),
-            settled=self._targets[0][num_shown:],
-            hypotheses=() if going_on else tuple(self._ended[line] for line in sorted(self._ended)),
-        )
+        self._live = live
+        hypotheses = () if live else tuple(self._ended[line] for line in sorted(self._ended))
+        return Advance(tuple(going_on), tuple(token_ids), self._targets[0][num_shown:], hypotheses=hypotheses)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.engine.request import Hypothesis, Token
 from service.model.row import Row
 
 
-@dataclass(frozen=True)
-class StepRow:
+class StepRow(NamedTuple):
     """What a step gave one row of a request; attention has one weight for each source token, or is empty where nobody
     wants it."""
 
@@ -19,8 +17,7 @@ class StepRow:
     attention: Sequence[float]
 
 
-@dataclass(frozen=True)
-class Advance:
+class Advance(NamedTuple):
     """What becomes of a request's rows: the rows that it has now go on from `parents`, rows that it had, with
     `token_ids`; none go on at the end.
 

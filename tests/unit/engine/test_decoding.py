@@ -14,7 +14,7 @@ from service.engine.decoding.make import make_search
 from service.engine.decoding.sampling import draw
 from service.engine.decoding.search import StepRow
 from service.engine.decoding.terms import begun, find, following, progress
-from service.engine.request import Decoding, FinishReason, Hypothesis, Request, Sampling, Term, Token
+from service.engine.request import Decoding, FinishReason, Hypothesis, Request, Sampling, Term
 from service.model.row import Row
 
 END, A, B, C, D = 3, 4, 5, 6, 7
@@ -340,7 +340,3 @@ def test_a_row_ranks_the_whole_vocabulary_and_breaks_ties_by_the_lower_id() -> N
     assert [token for token, _ in row.best(SIZE)] == [A, B, C, D, 0, 1, 2, 3]
     assert row.log_probability(D) == pytest.approx(math.log(0.2), abs=1e-5)
     assert sum(math.exp(value) for _, value in row.best(SIZE)) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_tokens_are_told_apart_by_where_they_were_made() -> None:
-    assert Token(A, -1.0) != Token(A, -1.0)
