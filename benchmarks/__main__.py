@@ -45,7 +45,7 @@ def main() -> int:
     newest = {stored.name: stored.folder for stored in list_versions(store)}
     if missing := [name for name in SHIPPED if name not in newest]:
         parser.error(f"{store} has no {', '.join(missing)}")
-    console = Console(width=110)
+    console = Console(width=130)
     console.print(f"{processor_name()}, {os.cpu_count()} cores; onnxruntime {version('onnxruntime')}; {rounds} rounds")
     with tempfile.TemporaryDirectory() as temporary:
         folders = {name: newest[name] for name in SHIPPED}
