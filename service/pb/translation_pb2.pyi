@@ -432,11 +432,13 @@ class TermMatch(_message.Message):
     phrase: _builtins.str
     """The phrase that was used."""
     target_start: _builtins.int
-    """First target token, from 0, and the one after the last."""
+    """First target token, from 0."""
     target_end: _builtins.int
+    """The target token after the last."""
     source_start: _builtins.int
-    """First source token that its attention points to, and the one after the last. Both 0 for a model without attention."""
+    """First source token that its attention points to. 0 for a model without attention."""
     source_end: _builtins.int
+    """The source token after the last one that its attention points to. 0 for a model without attention."""
     def __init__(
         self,
         *,
