@@ -208,6 +208,7 @@ class Engine:
         with self._wake:
             commands, self._commands = self._commands, []
         cancelled = []
+        early: list[_Command] = []
         for command in commands:
             if isinstance(command, _Submit):
                 self._mailboxes[command.request.request_id] = command.mailbox
@@ -219,9 +220,11 @@ class Engine:
                 self._editable.discard(command.request_id)
             elif isinstance(command, _Submit):
                 self._submit(command.request)
-            elif command.request.request_id in self._mailboxes:
-                self._edit(command)
+            elif command.request.request_id in self._mailboxes and not self._edit(command):
+                early.append(command)
         self._runner.leave(cancelled)
+        with self._wake:
+            self._commands[:0] = early
 
     def _submit(self, request: Request) -> None:
         if request.editable:
@@ -229,13 +232,14 @@ class Engine:
         if len(self._editable) > self._max_editable or not self._scheduler.submit(request):
             self._refuse(request.request_id, QueueFullError("too many requests wait; try again later"))
 
-    def _edit(self, command: _Edit) -> None:
+    def _edit(self, command: _Edit) -> bool:
+        """Obey an edit; False where the request has not begun, and the edit must wait."""
         request_id = command.request.request_id
-        if self._scheduler.is_waiting(request_id) and not self._runner.is_known(request_id):
-            with self._wake:
-                self._commands.insert(0, command)
-        elif not self._runner.edit(request_id, command.prefix) and not self._scheduler.is_waiting(request_id):
+        if not self._runner.is_known(request_id):
+            return False
+        if not self._runner.edit(request_id, command.prefix) and not self._scheduler.is_waiting(request_id):
             self._submit(command.request)
+        return True
 
     def _expire_and_join(self) -> None:
         schedule = self._scheduler.schedule(time.monotonic())

@@ -182,8 +182,11 @@ class Runner:
         """Give an editable request another prefix, from which it goes on at its next step. False where its target has
         ended: it must then join again."""
         if (running := self._running.get(request_id)) is None:
-            self._parked[request_id] = replace(self._parked[request_id], prefix=prefix)
+            parked = self._parked[request_id]
+            parked.running.num_edits += 1
+            self._parked[request_id] = replace(parked, prefix=prefix)
             return False
+        running.num_edits += 1
         self._rows.rewind(running.rows[0], *self._restart(running, prefix))
         return True
 
@@ -219,7 +222,6 @@ class Runner:
         running.request = replace(running.request, decoding=replace(running.request.decoding, prefix=prefix))
         running.search = self._search(running.request, kept)
         running.num_settled = len(kept)
-        running.num_edits += 1
         return tuple(token.token_id for token in kept), carried
 
     def _search(self, request: Request, begun: tuple[Token, ...]) -> Search:

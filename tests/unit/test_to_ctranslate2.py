@@ -12,7 +12,7 @@ from export.models.contract import BEGIN_ID, END_ID
 from export.training.data import pad
 from export.training.decode import greedy
 
-ctranslate2 = pytest.importorskip("ctranslate2")
+ctranslate2 = pytest.importorskip("ctranslate2", reason="comes with the extra `dev`, which `make test` installs")
 to_ctranslate2 = importlib.import_module("benchmarks.to_ctranslate2")
 
 VOCABULARY_SIZE = 60

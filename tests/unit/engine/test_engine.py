@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.engine import Engine
+from service.engine.engine import EditableTranslation, Engine
 from service.engine.request import Decoding, FinishReason, StepResult
 from service.errors import (
     DeadlineExceededError,
@@ -190,3 +190,42 @@ async def test_a_step_that_does_not_end_does_not_keep_the_server_from_stopping(
     with pytest.raises(StoppingError):
         await running
     assert await engine.stop()
+
+
+async def collect_edit(translation: EditableTranslation, number: int) -> list[int]:
+    """The tokens of an edit, up to its end."""
+    tokens: list[int] = []
+    async for result in translation.results:
+        if result.edit == number:
+            tokens += [token.token_id for token in result.settled]
+            if result.is_last:
+                break
+    return tokens
+
+
+async def test_the_last_of_several_edits_at_once_counts(engine: Engine) -> None:
+    translation = engine.translate_editable((7, 8, 9, 3), SHORT)
+    async with aclosing(translation.results), asyncio.timeout(5):
+        assert await collect_edit(translation, 0) == [7, 8, 9, 3]
+        translation.edit((5,))
+        translation.edit((7, 6))
+        assert await collect_edit(translation, 2) == [6, 9, 3]
+
+
+async def test_edits_before_the_translation_begins_are_obeyed_in_their_order(
+    make_engine: MakeEngine, rows: Any
+) -> None:
+    rows.step_s = 0.01
+    engine = make_engine(max_slots=1)
+    engine.start()
+    first = asyncio.create_task(collect(engine, (*range(10, 25), 3)))
+    await asyncio.sleep(0.03)
+    translation = engine.translate_editable((7, 8, 9, 3), SHORT)
+    async with aclosing(translation.results), asyncio.timeout(5):
+        edited = asyncio.create_task(collect_edit(translation, 2))
+        await asyncio.sleep(0.03)
+        translation.edit((5, 5))
+        translation.edit((6,))
+        assert (await edited)[-3:] == [8, 9, 3]
+    await first
+    await engine.stop()
