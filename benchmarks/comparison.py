@@ -26,7 +26,7 @@ from service.model.slots import Slots
 SOURCE_LENGTH = 16
 TARGET_LENGTH = 24
 LARGEST_ID = 5000
-SECONDS = 0.5
+SECONDS = 0.3
 """A round repeats a batch for so long."""
 
 
@@ -99,6 +99,16 @@ class Theirs:
         )
 
 
+def our_settings(folder: Path) -> list[Contender]:
+    """This engine on up to two cores."""
+    return [Ours(folder, num_workers=workers, num_threads=threads) for workers, threads in ((1, 1), (1, 2), (2, 1))]
+
+
+def their_settings(folder: Path) -> list[Contender]:
+    """CTranslate2 on two cores."""
+    return [Theirs(folder, num_workers=workers, num_threads=threads) for workers, threads in ((1, 2), (2, 1))]
+
+
 @dataclass(frozen=True)
 class Rates:
     """Tokens of best hypotheses a second at the best setting of each, and that setting."""
@@ -122,16 +132,21 @@ def compare(
     rounds: int,
 ) -> Rates:
     """Medians of interleaved rounds."""
-    sources = random_sources(num_sources)
-    rates: dict[Contender, list[float]] = {contender: [] for contender in (*ours, *theirs)}
-    for contender in rates:
-        contender.translate(sources, beam_size)
-    for _ in range(rounds):
-        for contender, found in rates.items():
-            found.append(tokens_per_second(contender, sources, beam_size=beam_size))
-    medians = {contender: statistics.median(found) for contender, found in rates.items()}
+    medians = rates((*ours, *theirs), num_sources=num_sources, beam_size=beam_size, rounds=rounds)
     best, their_best = (max(side, key=medians.__getitem__) for side in (ours, theirs))
     return Rates(medians[best], medians[their_best], best.setting, their_best.setting)
+
+
+def rates(contenders: Sequence[Contender], *, num_sources: int, beam_size: int, rounds: int) -> dict[Contender, float]:
+    """Tokens a second of each: the median of interleaved rounds, after a batch to warm up."""
+    sources = random_sources(num_sources)
+    found: dict[Contender, list[float]] = {contender: [] for contender in contenders}
+    for contender in contenders:
+        contender.translate(sources, beam_size)
+    for _ in range(rounds):
+        for contender, each in found.items():
+            each.append(tokens_per_second(contender, sources, beam_size=beam_size))
+    return {contender: statistics.median(each) for contender, each in found.items()}
 
 
 def random_sources(num_sources: int) -> list[list[int]]:

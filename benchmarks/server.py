@@ -24,7 +24,8 @@ from service.settings import Settings
 async def serve(folder: Path) -> None:
     """Until SIGTERM."""
     settings, metrics, registry = Settings(), Metrics(), Registry()
-    model = assemble(OnnxModel(folder), "{}", settings, metrics, on_failure=lambda error: sys.exit(str(error)))
+    onnx_model = OnnxModel(folder, num_threads=settings.num_threads)
+    model = assemble(onnx_model, "{}", settings, metrics, on_failure=lambda error: sys.exit(str(error)))
     model.engine.start()
     registry.add(model)
     server = grpc.aio.server(interceptors=(StatusInterceptor(metrics, Calls()),))

@@ -1,0 +1,34 @@
+"""The sections of the report, in their order: each measures one thing and gives its tables."""
+
+from __future__ import annotations
+
+from benchmarks.report import Section
+from benchmarks.sections import (
+    age,
+    cold_start,
+    comparison,
+    hardware,
+    latency,
+    memory,
+    others,
+    profile,
+    server,
+    serving,
+    spans,
+    steps,
+)
+
+SECTIONS: dict[str, Section] = {
+    "steps": steps.measure,
+    "comparison": comparison.measure,
+    "serving": serving.measure,
+    "server": server.measure,
+    "others": others.measure,
+    "latency": latency.measure,
+    "age": age.measure,
+    "cold_start": cold_start.measure,
+    "memory": memory.measure,
+    "hardware": hardware.measure,
+    "profile": profile.measure,
+    "spans": spans.measure,
+}

@@ -1,0 +1,35 @@
+"""Commands that start each server to measure, in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report import Bench
+
+
+@dataclass(frozen=True)
+class Server:
+    """A command for `running_server`, and its setting in words."""
+
+    setting: str
+    command: tuple[str, ...]
+
+
+def ours(version: Path) -> Server:
+    """This project's server with its default settings on one version."""
+    return Server("default", (sys.executable, "-m", "benchmarks.server", str(version)))
+
+
+def ctranslate2(bench: Bench, *, workers: int, threads: int, max_batch: int = 32) -> Server:
+    """CTranslate2 with the base's weights."""
+    flags = {"--workers": workers, "--threads": threads, "--max-batch": max_batch}
+    return Server(
+        f"{workers} x {threads}",
+        (
+            *(sys.executable, "-m", "benchmarks.ctranslate2_server"),
+            *(str(bench.base_in_ctranslate2), str(bench.base)),
+            *(part for flag, value in flags.items() for part in (flag, str(value))),
+        ),
+    )
