@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 import sentencepiece
 
+from export.calibrate import measure_ranges
 from export.checkpoint import VOCABULARY_FILE
 from export.configuration import TrainingConfiguration
 from export.graphs import DecoderStepGraph, EncoderGraph
-from export.models.contract import BEGIN_ID, END_ID, TranslationModel
+from export.models.contract import BEGIN_ID, END_ID, StateSpec, TranslationModel
 from export.quantize import quantize
 from export.to_onnx import to_onnx
 from service.model.manifest import (
@@ -45,14 +46,29 @@ class Graphs:
     encoder: onnx.ModelProto
     decoder_step: onnx.ModelProto
     precision: Precision
+    states: tuple[StateSpec, ...]
+    vocabulary_size: int
 
     def quantized(self) -> Graphs:
-        return Graphs(quantize(self.encoder), quantize(self.decoder_step), "int8")
+        """The 8-bit form of float32 graphs."""
+        ranges = measure_ranges(self.encoder, self.decoder_step, self.states, self.vocabulary_size)
+        return replace(
+            self,
+            encoder=quantize(self.encoder, ranges.encoder),
+            decoder_step=quantize(self.decoder_step, ranges.decoder_step),
+            precision="int8",
+        )
 
 
 def export_graphs(model: TranslationModel) -> Graphs:
     """The float32 graphs of a model."""
-    return Graphs(to_onnx(EncoderGraph(model)), to_onnx(DecoderStepGraph(model, NUM_CANDIDATES, MAX_LENGTH)), "fp32")
+    return Graphs(
+        encoder=to_onnx(EncoderGraph(model)),
+        decoder_step=to_onnx(DecoderStepGraph(model, NUM_CANDIDATES, MAX_LENGTH)),
+        precision="fp32",
+        states=model.state_specs,
+        vocabulary_size=model.vocabulary_size,
+    )
 
 
 def write_graphs(folder: Path, graphs: Graphs, checkpoint: Path) -> None:

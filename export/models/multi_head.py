@@ -3,8 +3,6 @@ model around it."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,31 +35,27 @@ class MultiHeadAttention(nn.Module):
         """All positions of x (batch, length, hidden) at once; keys and values come from memory (batch,
         memory_length, hidden), or from x itself. visible broadcasts to (batch, heads, length, memory_length)."""
         if memory is None:
-            query, key, value = (self._split(part) for part in self.projection(x).chunk(3, -1))
+            query, key, value = (self._split(part) for part in self._packed(x).chunk(3, -1))
         else:
             query = self._split(self._query(x))
-            key, value = self.keys_and_values(memory)
-        attended, _ = attend(query, key, value, visible)
+            key, value = self._keys_and_values(memory)
+        attended, _ = attend(query, key.transpose(2, 3), value, visible)
         batch, length, hidden = x.shape
         return self.output(attended.transpose(1, 2).reshape(batch, length, hidden))
 
     def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What attention to memory (batch, memory_length, hidden) needs of it, whatever the query: keys and values
-        (batch, heads, memory_length, head_size)."""
-        hidden = memory.shape[-1]
-        both = F.linear(memory, self.projection.weight[hidden:], self.projection.bias[hidden:])
-        key, value = both.chunk(2, -1)
-        return self._split(key), self._split(value)
+        """What `step_cross` needs of memory (batch, memory_length, hidden), whatever the query: keys (batch, heads,
+        head_size, memory_length), in columns, and values (batch, heads, memory_length, head_size)."""
+        key, value = self._keys_and_values(memory)
+        return key.transpose(2, 3), value
 
     def step_self(
         self, x: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Causal self-attention of one new position of x (batch, hidden): the output and both new caches, (batch,
         heads, capacity, head_size)."""
-        batch, hidden = x.shape
-        query, key, value = (part.reshape(batch, self.num_heads, -1) for part in self.projection(x).chunk(3, -1))
-        attended, new_keys, new_values = cached_self_attention(query, key, value, key_cache, value_cache, positions)
-        return self.output(attended.reshape(batch, hidden)), new_keys, new_values
+        attended, new_keys, new_values = cached_self_attention(self._packed(x), key_cache, value_cache, positions)
+        return self.output(attended), new_keys, new_values
 
     def step_cross(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-attention of one position of x (batch, hidden) to what `keys_and_values` gave: the output, and the
@@ -71,9 +65,26 @@ class MultiHeadAttention(nn.Module):
         attended, weights = attend(query, keys, values, visible[:, None, None])
         return self.output(attended.reshape(batch, hidden)), weights[:, :, 0]
 
+    def _packed(self, x: Tensor) -> Tensor:
+        """Queries, scaled, keys and values (..., 3 x hidden)."""
+        scale = torch.ones(self.projection.out_features, device=x.device, dtype=x.dtype)
+        scale[: x.shape[-1]] = self._scale(x.shape[-1])
+        return F.linear(x, self.projection.weight * scale[:, None], self.projection.bias * scale)
+
+    def _keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = memory.shape[-1]
+        both = F.linear(memory, self.projection.weight[hidden:], self.projection.bias[hidden:])
+        key, value = both.chunk(2, -1)
+        return self._split(key), self._split(value)
+
     def _query(self, x: Tensor) -> Tensor:
         hidden = x.shape[-1]
-        return F.linear(x, self.projection.weight[:hidden], self.projection.bias[:hidden])
+        weight, bias, scale = self.projection.weight[:hidden], self.projection.bias[:hidden], self._scale(hidden)
+        return F.linear(x, weight * scale, bias * scale)
+
+    def _scale(self, hidden: int) -> float:
+        """1 / sqrt(head_size), which the queries' weights take instead of every step's scores."""
+        return (hidden // self.num_heads) ** -0.5
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, length, hidden) -> (batch, heads, length, head_size)."""
@@ -81,12 +92,12 @@ class MultiHeadAttention(nn.Module):
         return x.reshape(batch, length, self.num_heads, -1).transpose(1, 2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(Q K^T / sqrt(head_size)) V (Vaswani et al. 2017, equation 1), and the softmax.
+def attend(query: Tensor, key_columns: Tensor, value: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(Q K^T) V of queries that are scaled by 1 / sqrt(head_size) (Vaswani et al. 2017, equation 1), and the
+    softmax.
 
-    query (batch, heads, query_length, head_size), key and value (batch, heads, key_length, head_size); visible
-    broadcasts to the weights (batch, heads, query_length, key_length).
+    query (batch, heads, query_length, head_size), key_columns (batch, heads, head_size, key_length), value (batch,
+    heads, key_length, head_size); visible broadcasts to the weights (batch, heads, query_length, key_length).
     """
-    scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(query.shape[-1])
-    weights = masks.hide(scores, visible).softmax(-1)
+    weights = masks.hide(torch.matmul(query, key_columns), visible).softmax(-1)
     return torch.matmul(weights, value), weights

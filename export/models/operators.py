@@ -6,7 +6,6 @@ Which of two forms runs is decided by whether a graph is being exported; both co
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -16,43 +15,35 @@ from export.models import masks
 
 
 def cached_self_attention(
-    query: Tensor, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor
+    packed: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Causal self-attention of one new token per row over its growing keys and values.
 
-    query, key, value (batch, heads, head_size); caches (batch, heads, capacity, head_size);
-    positions (batch,): where each row's key and value are written. Returns the attended values
-    (batch, heads, head_size) and both new caches. Source: Vaswani et al. 2017, equation 1.
+    packed (batch, 3 x hidden): the token's queries, scaled by 1 / sqrt(head_size), keys and values of all heads;
+    caches (batch, heads, capacity, head_size); positions (batch,): where each row's key and value are written. Returns
+    the attended values (batch, hidden) and both new caches. Source: Vaswani et al. 2017, equation 1.
     ONNX form: com.microsoft GroupQueryAttention, which writes into caches that are bound in place.
     """
-    batch, heads, head_size = query.shape
+    batch, hidden = packed.shape[0], packed.shape[1] // 3
+    heads, capacity = key_cache.shape[1:3]
     if torch.onnx.is_in_onnx_export():
-        hidden = heads * head_size
         total_length = (positions.max() + 1).to(torch.int32)
         attended, new_keys, new_values = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
-            [
-                query.reshape(batch, 1, hidden),
-                key.reshape(batch, 1, hidden),
-                value.reshape(batch, 1, hidden),
-                key_cache,
-                value_cache,
-                positions.to(torch.int32),
-                total_length,
-            ],
-            attrs={"num_heads": heads, "kv_num_heads": heads, "scale": 1.0 / math.sqrt(head_size)},
-            dtypes=[query.dtype] * 3,
+            [packed[:, None], None, None, key_cache, value_cache, positions.to(torch.int32), total_length],
+            attrs={"num_heads": heads, "kv_num_heads": heads, "scale": 1.0},
+            dtypes=[packed.dtype] * 3,
             shapes=[(batch, 1, hidden), tuple(key_cache.shape), tuple(value_cache.shape)],
             version=1,
         )
-        return attended.reshape(batch, heads, head_size), new_keys, new_values
-    capacity = key_cache.shape[2]
+        return attended.reshape(batch, hidden), new_keys, new_values
+    query, key, value = packed.reshape(batch, 3, heads, -1).unbind(1)
     here = (torch.arange(capacity, device=positions.device)[None, :] == positions[:, None])[:, None, :, None]
     new_keys = torch.where(here, key[:, :, None], key_cache)
     new_values = torch.where(here, value[:, :, None], value_cache)
-    scores = torch.einsum("bhd,bhtd->bht", query, new_keys) / math.sqrt(head_size)
+    scores = torch.einsum("bhd,bhtd->bht", query, new_keys)
     weights = masks.hide(scores, masks.written_mask(positions, capacity)[:, None]).softmax(-1)
-    return torch.einsum("bht,bhtd->bhd", weights, new_values), new_keys, new_values
+    return torch.einsum("bht,bhtd->bhd", weights, new_values).reshape(batch, hidden), new_keys, new_values
 
 
 def best_tokens(logits: Tensor, count: int) -> Tensor:

@@ -141,7 +141,8 @@ class Transformer(TranslationModel):
         for kind, axis, prefix in (("constant", "source_length", "cross"), ("growing", "capacity", "self")):
             for layer in range(self.config.num_decoder_layers):
                 for part in ("keys", "values"):
-                    axes = ("batch", heads, axis, head_size)
+                    columns = prefix == "cross" and part == "keys"
+                    axes = ("batch", heads, head_size, axis) if columns else ("batch", heads, axis, head_size)
                     specs.append(StateSpec(f"{prefix}_{part}_{layer}", kind, axes))  # type: ignore[arg-type]
         return tuple(specs)
 
@@ -189,7 +190,7 @@ class Transformer(TranslationModel):
         """One position: x (batch, hidden), each layer's cross-attention weights (batch, heads, source_length), and
         every growing state, new."""
         x = self._embed(token_ids, self.position_encodings[positions])
-        visible = masks.source_mask(source_lengths, states["cross_keys_0"].shape[2])
+        visible = masks.source_mask(source_lengths, states["cross_keys_0"].shape[3])
         all_weights, new_states = [], States()
         for i, layer in enumerate(self.decoder_layers):
             x, weights, caches = layer.step(x, positions, visible, states, i)  # type: ignore[operator]

@@ -23,6 +23,12 @@ Array = npt.NDArray[np.generic]
 Provider = tuple[str, dict[str, str]]
 
 CPU: tuple[Provider, ...] = (("CPUExecutionProvider", {}),)
+SPIN_US = 20
+"""How long a thread that is out of work stays awake: long enough for the next operator of the same step, not so long
+that it takes a core from the event loop and from other models."""
+SLOWER_WHEN_FUSED = ["SkipLayerNormFusion"]
+"""Optimizers of onnxruntime that are left out: its SkipLayerNormalization takes several times as long on a CPU as the
+addition and the LayerNormalization that it stands for."""
 _ONNX_TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
 
 
@@ -47,8 +53,7 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3
-        # Idle threads that spin would take the cores from the event loop and from the other models.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
         self._encoder = _session(folder / self.manifest.encoder, options, providers)
         self._step = _session(folder / self.manifest.decoder_step, options, providers)
         self.execution_provider: str = self._step.get_providers()[0]
@@ -140,7 +145,9 @@ def _session(
         if name not in available:
             raise ProviderError(f"{name} is not in this onnxruntime, which has {', '.join(available)}")
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=list(providers))
+        session = onnxruntime.InferenceSession(
+            path, options, providers=list(providers), disabled_optimizers=SLOWER_WHEN_FUSED
+        )
     except Exception as error:
         raise BundleError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     missing = [name for name, _ in providers if name not in session.get_providers()]

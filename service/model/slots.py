@@ -124,6 +124,8 @@ class Slots:
 
     def fork(self, rows: Sequence[int]) -> None:
         """Append a copy of each of these rows, after the rows in use."""
+        if not rows:
+            return
         first = self.num_rows
         assert first + len(rows) <= self.max_rows
         self._move(rows, range(first, first + len(rows)), self._manifest.states)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
 from service.engine.decoding.continuation import Continuation, Target
 from service.engine.decoding.search import Advance, StepRow
 from service.engine.request import FinishReason, Hypothesis
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(NamedTuple):
     """A hypothesis under way; log_probability is of what follows the prefix."""
 
     target: Target
     log_probability: float
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One token after one live hypothesis; total is the log-probability of both."""
 
     parent: int
@@ -77,7 +76,7 @@ class BeamSearch:
             for parent in parents
             for token_id, value in self._continuation.best(live[parent].target, rows[parent].row, count)
         ]
-        return sorted(everything, key=lambda one: -one.total)[:count]
+        return sorted(everything, key=_total, reverse=True)[:count]
 
     def _choose(self, candidates: Sequence[Candidate], rows: Sequence[StepRow]) -> list[Candidate]:
         """The candidates that go on, of `candidates`. Notes those that end."""
@@ -147,6 +146,9 @@ class BeamSearch:
         new, self._num_settled = first[self._num_settled : settled], settled
         token_ids = tuple(target[-1].token_id for target in targets)
         return Advance(parents, token_ids, new, tentative=first[settled:])
+
+
+_total = attrgetter("total")
 
 
 def common_length(targets: Sequence[Target], *, start: int) -> int:
