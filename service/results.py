@@ -112,10 +112,10 @@ class TargetWriter:
         self._tentative: tuple[Token, ...] = ()
         self._first_token_s = 0.0
 
-    def nothing(self) -> StreamedStep:
-        """The only step of an empty text."""
+    def nothing(self) -> Completion:
+        """What an empty text becomes."""
         empty = WrittenHypothesis("", FinishReason.END_OF_SENTENCE, 0.0, 0.0, 0, ())
-        return StreamedStep(None, completion=Completion((empty,), len(self._source.ids)))
+        return Completion((empty,), len(self._source.ids))
 
     def rewind(self, length: int) -> None:
         """Forget all settled tokens but the first `length`."""
@@ -131,7 +131,7 @@ class TargetWriter:
         tokens = [self._settle(result.first_index + i, token) for i, token in enumerate(result.settled)]
         if result.is_last and tokens:
             tokens[-1] = tokens[-1]._replace(text_delta=tokens[-1].text_delta + self._stream.finish())
-        completion = self._complete(result) if result.is_last else None
+        completion = self.complete(result) if result.is_last else None
         last = StreamedStep(tokens[-1] if tokens else None, self._write_tentative(result), completion)
         return [*(StreamedStep(token) for token in tokens[:-1]), last]
 
@@ -161,7 +161,8 @@ class TargetWriter:
         pieces = tuple(self._texts.target_piece(token.token_id, self._source) for token in now[num_kept:])
         return Tentative(num_kept, pieces, text)
 
-    def _complete(self, result: StepResult) -> Completion:
+    def complete(self, result: StepResult) -> Completion:
+        """The whole translation, from the last result of the engine."""
         return Completion(
             tuple(self._hypothesis(one) for one in result.hypotheses),
             len(self._source.ids),

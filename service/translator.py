@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from service.engine.pool import EnginePool
-from service.engine.request import Decoding
+from service.engine.request import Decoding, StepResult
 from service.errors import InvalidRequestError
 from service.model.manifest import Manifest
 from service.model.text import Source, Texts
@@ -69,11 +69,10 @@ class Translator:
         self, source: Source, options: Options, *, include_attention: bool = False
     ) -> AsyncGenerator[StreamedStep, None]:
         """What each decoder step brought, as it is made; raises the engine's errors and InvalidRequestError."""
-        arrived_at = time.monotonic()
         decoding = self._decoding(options, source, include_attention=include_attention)
-        writer = TargetWriter(self._texts, source, options.phrases, decoding.terms, arrived_at)
+        writer = self._writer(options, source, decoding)
         if len(source.ids) == 1:
-            yield writer.nothing()
+            yield StreamedStep(None, completion=writer.nothing())
             return
         results = self._engine.translate(
             source.ids,
@@ -92,11 +91,13 @@ class Translator:
         sources = await asyncio.to_thread(lambda: [self.read(text) for text in texts])
 
         async def one(source: Source) -> Completion:
-            async with aclosing(self.stream(source, options)) as steps:
-                async for step in steps:
-                    if step.completion is not None:
-                        return step.completion
-            raise AssertionError("a stream ended without a completion")
+            decoding = self._decoding(options, source, include_attention=False)
+            writer = self._writer(options, source, decoding)
+            if len(source.ids) == 1:
+                return writer.nothing()
+            return writer.complete(
+                await self._last(source, decoding, deadline=options.deadline, seed=options.seed_of_request)
+            )
 
         return await _all(sources, one, max_running)
 
@@ -149,12 +150,22 @@ class Translator:
         async def one(pair: tuple[Source, tuple[int, ...]]) -> Scored:
             source, target_ids = pair
             decoding = Decoding(max_length=len(target_ids), prefix=target_ids)
-            async with aclosing(self._engine.translate(source.ids, decoding, deadline=deadline)) as results:
-                tokens = [token async for result in results for token in result.settled]
-            pieces = [self._texts.target_piece(token.token_id, source) for token in tokens]
-            return Scored(tuple(tokens), tuple(pieces))
+            last = await self._last(source, decoding, deadline=deadline)
+            tokens = last.hypotheses[0].tokens
+            return Scored(tokens, tuple(self._texts.target_piece(token.token_id, source) for token in tokens))
 
         return await _all(await asyncio.to_thread(lambda: [read(pair) for pair in pairs]), one, max_running)
+
+    async def _last(
+        self, source: Source, decoding: Decoding, *, deadline: float | None, seed: int | None = None
+    ) -> StepResult:
+        """The last result of a translation whose steps nobody wants."""
+        results = self._engine.translate(source.ids, decoding, deadline=deadline, seed=seed, streamed=False)
+        async with aclosing(results):
+            return await anext(results)
+
+    def _writer(self, options: Options, source: Source, decoding: Decoding) -> TargetWriter:
+        return TargetWriter(self._texts, source, options.phrases, decoding.terms, time.monotonic())
 
     def _decoding(self, options: Options, source: Source, *, include_attention: bool) -> Decoding:
         if include_attention and self._manifest.attention is None:

@@ -126,14 +126,24 @@ class Engine:
         deadline: float | None = None,
         include_attention: bool = False,
         seed: int | None = None,
+        streamed: bool = True,
     ) -> AsyncGenerator[StepResult, None]:
-        """Each step of one translation as it is made; closing the iterator frees its rows before the next step.
+        """Each step of one translation as it is made, or the last one alone where it is not streamed; closing the
+        iterator frees its rows before the next step.
 
         deadline is on the clock of `time.monotonic`. Raises QueueFullError, DeadlineExceededError, EncodeFailedError,
         StoppingError or EngineFailedError.
         """
         return self._results(
-            Request(next(self._ids), source_ids, decoding, deadline, include_attention=include_attention, seed=seed)
+            Request(
+                next(self._ids),
+                source_ids,
+                decoding,
+                deadline,
+                include_attention=include_attention,
+                seed=seed,
+                streamed=streamed,
+            )
         )
 
     def translate_editable(

@@ -37,10 +37,16 @@ class EnginePool:
         deadline: float | None = None,
         include_attention: bool = False,
         seed: int | None = None,
+        streamed: bool = True,
     ) -> AsyncGenerator[StepResult, None]:
         """As `Engine.translate`."""
         return self._least_loaded().translate(
-            source_ids, decoding, deadline=deadline, include_attention=include_attention, seed=seed
+            source_ids,
+            decoding,
+            deadline=deadline,
+            include_attention=include_attention,
+            seed=seed,
+            streamed=streamed,
         )
 
     def translate_editable(

@@ -76,7 +76,7 @@ class Decoding:
 class Request:
     """One source to translate. source_ids end in the end of the sentence; deadline is on the engine's clock, in
     seconds, or None; seed draws what can be drawn; an editable request can be given another prefix until it is
-    cancelled."""
+    cancelled; of a request that is not streamed only the last result is wanted."""
 
     request_id: int
     source_ids: tuple[int, ...]
@@ -85,6 +85,7 @@ class Request:
     include_attention: bool = False
     seed: int | None = None
     editable: bool = False
+    streamed: bool = True
 
 
 class Token(NamedTuple):

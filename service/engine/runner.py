@@ -144,7 +144,8 @@ class Runner:
         self._free(rows)
 
     def step(self) -> list[tuple[int, StepResult]]:
-        """Advance every request by one step: (request id, result) for each. Those that end have left their rows."""
+        """Advance every request by one step: (request id, result) for each that is streamed or ends. Those that end
+        have left their rows."""
         candidates = self._rows.step()
         made_at = time.monotonic()
         rows = candidates.rows()
@@ -160,7 +161,8 @@ class Runner:
                     for row in running.rows
                 ]
             )
-            results.append((request_id, _result(running, advance, made_at)))
+            if running.request.streamed or advance.hypotheses:
+                results.append((request_id, _result(running, advance, made_at)))
             if running.history is not None:
                 running.history.follow(advance.settled, self._rows.carried(running.rows[0]))
                 if not advance.parents:

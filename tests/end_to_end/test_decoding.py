@@ -175,7 +175,7 @@ def torch_model(name: str) -> TranslationModel:
 
     @lru_cache(maxsize=200_000)
     def remembered(source: Ids, target: Ids) -> torch.Tensor:
-        return forward(torch.tensor([source]), torch.tensor([len(source)]), torch.tensor([target]))[:, -1:]
+        return forward(torch.tensor([source]), torch.tensor([len(source)]), torch.tensor([target]))[:, -1:].clone()
 
     def call(source_ids: torch.Tensor, source_lengths: torch.Tensor, target_ids: torch.Tensor) -> torch.Tensor:
         return remembered(tuple(source_ids[0].tolist()), tuple(target_ids[0].tolist()))

@@ -52,6 +52,24 @@ async def test_every_step_is_delivered_once_and_in_order(engine: Engine) -> None
     assert [one.finish_reason for one in results[-1].hypotheses] == [FinishReason.END_OF_SENTENCE]
 
 
+async def test_a_request_that_is_not_streamed_has_its_last_result_alone_beside_one_that_is(engine: Engine) -> None:
+    source = (7, 8, 9, 3)
+    (last,), streamed = await asyncio.gather(collect(engine, source, streamed=False), collect(engine, source))
+    assert last.is_last
+    assert last.hypotheses == streamed[-1].hypotheses
+    assert len(streamed) == 4
+
+
+async def test_closing_an_unstreamed_request_frees_its_row(engine: Engine, rows: Any) -> None:
+    rows.step_s = 0.01
+    request = asyncio.ensure_future(collect(engine, (*range(10, 40), 3), streamed=False))
+    await asyncio.sleep(0.05)
+    assert rows.num_rows == 1
+    request.cancel()
+    await asyncio.sleep(0.1)
+    assert rows.num_rows == 0
+
+
 async def test_requests_of_different_lengths_share_steps_and_keep_apart(engine: Engine, rows: Any) -> None:
     sources = [(*range(10, 10 + n), 3) for n in (1, 5, 3, 9, 2, 7, 4, 8)]
     all_results = await asyncio.gather(*(collect(engine, source) for source in sources))
