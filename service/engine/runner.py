@@ -14,9 +14,10 @@ from service.engine.decoding.make import make_search
 from service.engine.decoding.search import Advance, Search, StepRow
 from service.engine.editing import History
 from service.engine.request import Request, StepResult, Token
+from service.model.candidates import Candidates
 from service.model.onnx_model import Floats
 from service.model.rules import Rule
-from service.model.slots import Candidates, Encoded, Snapshot
+from service.model.slots import Encoded, Snapshot
 
 RulesFor = Callable[[Sequence[int]], Sequence[Rule]]
 

@@ -1,43 +1,26 @@
-"""Runs one published version in onnxruntime; the only file that knows onnxruntime.
+"""One published version: its two graphs, checked against the manifest, and where their states live.
 
-It checks that the graphs are what the manifest says. It does not know requests, slots or texts.
+It does not know requests, rows or texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
-from service.model.errors import BundleError, ProviderError
+from service.model.device import Device
+from service.model.errors import BundleError
 from service.model.manifest import Manifest, read_manifest
+from service.model.memory import HOST, Memory, Place, on_host
+from service.model.session import CPU, Bound, Provider, Session, Tensor
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Array = npt.NDArray[np.generic]
-Provider = tuple[str, dict[str, str]]
-
-CPU: tuple[Provider, ...] = (("CPUExecutionProvider", {}),)
-SPIN_US = 20
-"""How long a thread that is out of work stays awake: long enough for the next operator of the same step, not so long
-that it takes a core from the event loop and from other models."""
-SLOWER_WHEN_FUSED = ["SkipLayerNormFusion"]
-"""Optimizers of onnxruntime that are left out: its SkipLayerNormalization takes several times as long on a CPU as the
-addition and the LayerNormalization that it stands for."""
-_ONNX_TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """What a graph says of one input or output: its type and its axes, named or fixed."""
-
-    dtype: np.dtype[Any]
-    axes: tuple[str | int, ...]
 
 
 class OnnxModel:
@@ -50,32 +33,52 @@ class OnnxModel:
         """
         self.manifest: Manifest = read_manifest(folder)
         self.folder = folder
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
-        self._encoder = _session(folder / self.manifest.encoder, options, providers)
-        self._step = _session(folder / self.manifest.decoder_step, options, providers)
-        self.execution_provider: str = self._step.get_providers()[0]
+        self._providers = providers
+        self._encoder = Session(folder / self.manifest.encoder, providers, num_threads)
+        self._step = Session(folder / self.manifest.decoder_step, providers, num_threads)
+        self.execution_provider = self._step.execution_provider
         self._check_signature()
+        self.on_device = self._places()
+        """Where each state, the logits and the attention live that do not live on the host."""
+
+    @cached_property
+    def device(self) -> Device:
+        """Where what is on_device lives."""
+        (place,) = set(self.on_device.values())
+        return Device(place, self._providers)
 
     def encode(self, source_ids: Ids, source_lengths: Ids) -> dict[str, Floats]:
         """source_ids (batch, source_length), source_lengths (batch,) -> constant and carried states by name."""
-        outputs = self._encoder.run(None, {"source_ids": source_ids, "source_lengths": source_lengths})
-        return {node.name: output for node, output in zip(self._encoder.get_outputs(), outputs, strict=True)}
+        return self._encoder.run({"source_ids": source_ids, "source_lengths": source_lengths})
 
-    def bind_step(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> BoundStep:
+    def encode_in_place(self, source_ids: Ids, source_lengths: Ids) -> Mapping[str, Floats | Memory]:
+        """As `encode`, with the states that live on a device in its memory."""
+        if not self.on_device:
+            return self.encode(source_ids, source_lengths)
+        return self._encoder.run_into({"source_ids": source_ids, "source_lengths": source_lengths}, self.on_device)
+
+    def bind_step(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
         """Bind arrays, or the leading rows of arrays, as the step graph's inputs and outputs.
 
-        Every array must stay alive and in place for as long as the bound step is used; an input and an output may
-        be the same memory only where the graph updates a growing state in place.
+        Every array must stay in place for as long as the bound step is used; an input and an output may be the same
+        memory only where the graph updates a growing state in place.
         """
-        binding = self._step.io_binding()
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        return BoundStep(self._step, binding, (inputs, outputs))
+        return self.bind_step_memory(
+            {name: on_host(array) for name, array in inputs.items()},
+            {name: on_host(array) for name, array in outputs.items()},
+        )
+
+    def bind_step_memory(self, inputs: Mapping[str, Memory], outputs: Mapping[str, Memory]) -> Bound:
+        """As `bind_step`, in the memory of any place."""
+        return self._step.bind(inputs, outputs)
+
+    def _places(self) -> dict[str, Place]:
+        """Of each state, and of the logits and the attention, where the step graph wants it, if that is a device.
+        Noise is made on the host."""
+        inputs, outputs = self._step.input_places, self._step.output_places
+        wanted = {state.name: inputs[state.name] for state in self.manifest.states if state.kind != "noise"}
+        wanted |= {name: outputs[name] for name in ("logits", "attention") if name in outputs}
+        return {name: place for name, place in wanted.items() if place != HOST}
 
     def _check_signature(self) -> None:
         """Compare both graphs with the manifest: names, types, axes."""
@@ -88,19 +91,19 @@ class OnnxModel:
         candidates = ("batch", manifest.num_candidates)
         expected = {
             f"{manifest.encoder} inputs": (
-                self._encoder.get_inputs(),
+                self._encoder.inputs,
                 {"source_ids": Tensor(row.dtype, ("batch", "source_length")), "source_lengths": row},
             ),
             f"{manifest.encoder} outputs": (
-                self._encoder.get_outputs(),
+                self._encoder.outputs,
                 encoded,
             ),
             f"{manifest.decoder_step} inputs": (
-                self._step.get_inputs(),
+                self._step.inputs,
                 {"token_ids": row, "positions": row, "source_lengths": row, **states},
             ),
             f"{manifest.decoder_step} outputs": (
-                self._step.get_outputs(),
+                self._step.outputs,
                 {
                     "candidate_ids": Tensor(row.dtype, candidates),
                     "candidate_log_probabilities": Tensor(np.dtype(np.float32), candidates),
@@ -110,47 +113,9 @@ class OnnxModel:
                 },
             ),
         }
-        for where, (nodes, wanted) in expected.items():
-            found = {node.name: _tensor(node) for node in nodes}
+        for where, (found, wanted) in expected.items():
             for name in sorted(wanted.keys() | found.keys()):
                 if wanted.get(name) != found.get(name):
                     raise BundleError(
                         f"{self.folder}: {where}: {name} is {found.get(name)}, the manifest says {wanted.get(name)}"
                     )
-
-
-def _tensor(node: onnxruntime.NodeArg) -> Tensor:
-    dtype: np.dtype[Any] = _ONNX_TYPES.get(node.type, np.dtype(object))
-    return Tensor(dtype, tuple(node.shape))
-
-
-class BoundStep:
-    """A decoder step over fixed arrays. `run` reads the inputs and writes the outputs, nothing else."""
-
-    def __init__(self, session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding, arrays: object) -> None:
-        self._session = session
-        self._binding = binding
-        self._arrays = arrays
-
-    def run(self) -> None:
-        """One decoder step; releases the interpreter lock while it computes."""
-        self._session.run_with_iobinding(self._binding)
-
-
-def _session(
-    path: Path, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
-) -> onnxruntime.InferenceSession:
-    available = onnxruntime.get_available_providers()
-    for name, _ in providers:
-        if name not in available:
-            raise ProviderError(f"{name} is not in this onnxruntime, which has {', '.join(available)}")
-    try:
-        session = onnxruntime.InferenceSession(
-            path, options, providers=list(providers), disabled_optimizers=SLOWER_WHEN_FUSED
-        )
-    except Exception as error:
-        raise BundleError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
-    missing = [name for name, _ in providers if name not in session.get_providers()]
-    if missing:
-        raise ProviderError(f"{', '.join(missing)} could not start here; onnxruntime would run without it")
-    return session

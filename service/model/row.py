@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -16,11 +16,15 @@ Ranked = list[tuple[int, float]]
 class Row:
     """The result of one row of a step. It is valid until the next step overwrites what it looks at."""
 
-    def __init__(self, ids: list[int], log_probabilities: list[float], logits: Floats) -> None:
+    def __init__(self, ids: list[int], log_probabilities: list[float], logits: Floats | Callable[[], Floats]) -> None:
         """ids and log_probabilities are of the best tokens, best first; logits (vocabulary,) of all."""
         self.ids = ids
         self.log_probabilities = log_probabilities
-        self._logits = logits
+        self._given = logits
+
+    @property
+    def _logits(self) -> Floats:
+        return self._given if isinstance(self._given, np.ndarray) else self._given()
 
     @property
     def vocabulary_size(self) -> int:

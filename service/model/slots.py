@@ -1,7 +1,7 @@
-"""The rows of a decoder step: every sequence in flight, its states, and the step that advances them all.
+"""The rows of a decoder step: every sequence in flight, and the step that advances them all.
 
 Rows 0..num_rows-1 are in use, always without a gap, so that a step computes exactly the rows in flight. It does
-not know requests or how a token is chosen.
+not know requests, how a token is chosen, or where the states are.
 """
 
 from __future__ import annotations
@@ -11,27 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.model.manifest import State
+from service.model.candidates import Candidates, Outputs
+from service.model.device_states import DeviceStates
+from service.model.memory import Memory, on_host
 from service.model.noise import gumbel_noise
-from service.model.onnx_model import Array, BoundStep, Floats, Ids, OnnxModel
-from service.model.row import Row
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first, logits (rows,
-    vocabulary), and attention (rows, source_length), None from a model without any. Views that the next step
-    overwrites."""
-
-    ids: Ids
-    log_probabilities: Floats
-    logits: Floats
-    attention: Floats | None
-
-    def rows(self) -> list[Row]:
-        """The same, row by row."""
-        pairs = zip(self.ids.tolist(), self.log_probabilities.tolist(), self.logits, strict=True)
-        return [Row(ids, log_probabilities, logits) for ids, log_probabilities, logits in pairs]
+from service.model.onnx_model import Floats, Ids, OnnxModel
+from service.model.session import Bound
+from service.model.states import HostStates, States
 
 
 @dataclass(frozen=True)
@@ -40,7 +26,7 @@ class Encoded:
 
     lengths: Ids
     width: int
-    states: dict[str, Floats]
+    states: Mapping[str, Floats | Memory]
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class Snapshot:
 
 
 class Slots:
-    """Owns the states of up to `max_rows` sequences of one model."""
+    """Up to `max_rows` sequences of one model."""
 
     def __init__(self, model: OnnxModel, max_rows: int) -> None:
         manifest = model.manifest
@@ -67,15 +53,15 @@ class Slots:
         self._positions = np.zeros(max_rows, np.int64)
         self._source_lengths = np.zeros(max_rows, np.int64)
         self._seeds: list[int | None] = [None] * max_rows
-        self._states = {state.name: self._zeros(state.name, self._width) for state in manifest.states}
-        self._carried = tuple(state.name for state in manifest.states_of("carried"))
-        self._new_carried = {name: np.zeros_like(self._states[name]) for name in self._carried}
-        self._candidate_ids = np.zeros((max_rows, manifest.num_candidates), np.int64)
-        self._candidate_log_probabilities = np.zeros((max_rows, manifest.num_candidates), np.float32)
-        self._logits = np.zeros((max_rows, manifest.vocabulary.target_size), np.float32)
+        kept = [state for state in manifest.states if state.name not in model.on_device]
+        self._host = HostStates(manifest, kept, max_rows)
+        self._groups: tuple[States, ...] = (self._host,)
+        if model.on_device:
+            moved = [state for state in manifest.states if state.name in model.on_device]
+            self._groups = (self._host, DeviceStates(manifest, moved, max_rows, model.device))
+        self._outputs = Outputs(model, max_rows, self._width)
         self._noise = tuple(state.name for state in manifest.states_of("noise"))
-        self._attention: Floats = np.zeros((max_rows, self._width), np.float32)
-        self._bound: BoundStep | None = None
+        self._bound: Bound | None = None
 
     def encode(self, sources: Sequence[Sequence[int]]) -> Encoded:
         """Encode sources together, each ending in the end of the sentence. No row changes."""
@@ -84,27 +70,16 @@ class Slots:
         source_ids = np.zeros((len(sources), width), np.int64)
         for row, source in enumerate(sources):
             source_ids[row, : len(source)] = source
-        return Encoded(lengths, width, self._model.encode(source_ids, lengths))
+        return Encoded(lengths, width, self._model.encode_in_place(source_ids, lengths))
 
     def join(self, encoded: Encoded, seeds: Sequence[int | None] | None = None) -> None:
         """Give each encoded source a row, after the rows in use. A row with a seed draws what the model can draw; one
         without takes what is most probable."""
         window = slice(self.num_rows, self.num_rows + len(encoded.lengths))
         assert window.stop <= self.max_rows
-        width = encoded.width
-        self._resize(max(width, self._needed_width()))
-        for state in self._manifest.states:
-            if state.kind == "growing":
-                continue
-            target = self._states[state.name][window]
-            if state.kind == "noise":
-                target[...] = 0.0
-                continue
-            if "source_length" in state.axes:
-                axis = state.axes.index("source_length")
-                target[_along(axis, slice(width, None))] = 0.0
-                target = target[_along(axis, slice(width))]
-            target[...] = encoded.states[state.name]
+        self._resize(max(encoded.width, self._needed_width()))
+        for states in self._groups:
+            states.put(window.start, encoded.states, len(encoded.lengths))
         self._token_ids[window] = self._manifest.vocabulary.begin_id
         self._positions[window] = 0
         self._source_lengths[window] = encoded.lengths
@@ -117,7 +92,7 @@ class Slots:
         assert 0 <= row < self.num_rows
         last = self.num_rows - 1
         if row != last:
-            self._move([last], [row], self._manifest.states)
+            self._move([last], [row])
         self.num_rows = last
         self._bound = None
         return last
@@ -128,24 +103,20 @@ class Slots:
             return
         first = self.num_rows
         assert first + len(rows) <= self.max_rows
-        self._move(rows, range(first, first + len(rows)), self._manifest.states)
+        self._move(rows, range(first, first + len(rows)))
         self.num_rows += len(rows)
         self._bound = None
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Make each target row what its source row is, for rows of the same source sentence; no row is in both."""
-        self._move(sources, targets, self._manifest.states_of("carried", "growing"))
+        self._move(sources, targets, same_source=True)
 
     def save(self, row: int) -> Snapshot:
         """A copy of a row that outlives it."""
         length, age = int(self._source_lengths[row]), int(self._positions[row])
-        sizes = {"source_length": slice(self._manifest.padded(length)), "capacity": slice(age)}
-        states = {
-            state.name: self._states[state.name][row][
-                tuple(sizes.get(str(a), slice(None)) for a in state.axes[1:])
-            ].copy()
-            for state in self._manifest.states
-        }
+        states: dict[str, Floats] = {}
+        for group in self._groups:
+            states |= group.take(row, source_length=self._manifest.padded(length), age=age)
         return Snapshot(age, length, self._seeds[row], states)
 
     def restore(self, snapshot: Snapshot, target_ids: Sequence[int], carried: Mapping[str, Floats]) -> None:
@@ -154,12 +125,8 @@ class Slots:
         row = self.num_rows
         assert row < self.max_rows
         self._resize(max(self._manifest.padded(snapshot.source_length), self._needed_width()))
-        for state in self._manifest.states:
-            saved = snapshot.states[state.name]
-            target = self._states[state.name][row]
-            if state.kind == "constant":
-                target[...] = 0.0
-            target[tuple(slice(size) for size in saved.shape)] = saved
+        for states in self._groups:
+            states.put_back(row, snapshot.states)
         self._source_lengths[row] = snapshot.source_length
         self._seeds[row] = snapshot.seed
         self.num_rows += 1
@@ -172,23 +139,24 @@ class Slots:
         assert len(target_ids) <= self._positions[row]
         self._positions[row] = len(target_ids)
         self._token_ids[row] = target_ids[-1] if target_ids else self._manifest.vocabulary.begin_id
-        for name, value in carried.items():
-            self._states[name][row] = value
+        for states in self._groups:
+            states.replace(row, carried)
 
     def carried(self, row: int) -> dict[str, Floats]:
         """A copy of the carried states that a row's next step reads."""
-        return {name: self._states[name][row].copy() for name in self._carried}
+        carried: dict[str, Floats] = {}
+        for states in self._groups:
+            carried |= states.carried(row)
+        return carried
 
-    def _move(self, sources: Sequence[int], targets: Sequence[int], states: Sequence[State]) -> None:
+    def _move(self, sources: Sequence[int], targets: Sequence[int], *, same_source: bool = False) -> None:
         if not sources:
             return
         one, other = np.array(sources), np.array(targets)
         age = int(self._positions[one].max())
-        for state in states:
-            array = self._states[state.name]
-            if state.kind == "growing":
-                array = array[_along(state.axes.index("capacity"), slice(age))]
-            array[other] = array[one]
+        for states in self._groups:
+            if states.move(sources, targets, age=age, same_source=same_source):
+                self._bound = None
         for vector in (self._token_ids, self._positions, self._source_lengths):
             vector[other] = vector[one]
         for source, target in zip(sources, targets, strict=True):
@@ -201,14 +169,11 @@ class Slots:
             self._bound = self._bind()
         self._draw_noise()
         self._bound.run()
-        rows = slice(self.num_rows)
-        for name in self._carried:
-            self._states[name][rows] = self._new_carried[name][rows]
-        self._positions[rows] += 1
-        attention = None if self._manifest.attention is None else self._attention[rows]
-        return Candidates(
-            self._candidate_ids[rows], self._candidate_log_probabilities[rows], self._logits[rows], attention
-        )
+        num_rows = self.num_rows
+        for states in self._groups:
+            states.advance(self._bound, num_rows)
+        self._positions[:num_rows] += 1
+        return self._outputs.candidates(num_rows)
 
     def choose(self, token_ids: Sequence[int]) -> None:
         """The token that each row continues from."""
@@ -219,27 +184,21 @@ class Slots:
             for row, seed in enumerate(self._seeds[: self.num_rows]):
                 if seed is not None:
                     length = int(self._source_lengths[row])
-                    self._states[name][row, :length] = gumbel_noise(seed, int(self._positions[row]), length)
+                    self._host.arrays[name][row, :length] = gumbel_noise(seed, int(self._positions[row]), length)
 
-    def _bind(self) -> BoundStep:
+    def _bind(self) -> Bound:
         rows = slice(self.num_rows)
-        states = {name: array[rows] for name, array in self._states.items()}
-        inputs: dict[str, Array] = {
-            "token_ids": self._token_ids[rows],
-            "positions": self._positions[rows],
-            "source_lengths": self._source_lengths[rows],
-            **states,
+        inputs = {
+            "token_ids": on_host(self._token_ids[rows]),
+            "positions": on_host(self._positions[rows]),
+            "source_lengths": on_host(self._source_lengths[rows]),
         }
-        outputs: dict[str, Array] = {
-            "candidate_ids": self._candidate_ids[rows],
-            "candidate_log_probabilities": self._candidate_log_probabilities[rows],
-            "logits": self._logits[rows],
-            **{f"new_{name}": array[rows] for name, array in self._new_carried.items()},
-            **{f"new_{state.name}": states[state.name] for state in self._manifest.states_of("growing")},
-        }
-        if self._manifest.attention is not None:
-            outputs["attention"] = self._attention[rows]
-        return self._model.bind_step(inputs, outputs)
+        outputs = self._outputs.bindings(self.num_rows)
+        for states in self._groups:
+            more_inputs, more_outputs = states.bindings(self.num_rows)
+            inputs |= more_inputs
+            outputs |= more_outputs
+        return self._model.bind_step_memory(inputs, outputs)
 
     def _needed_width(self) -> int:
         longest = int(self._source_lengths[: self.num_rows].max(initial=1))
@@ -252,24 +211,8 @@ class Slots:
         """
         if width == self._width or self._width // 2 < width < self._width:
             return
-        kept = min(width, self._width)
-        for state in self._manifest.states_of("constant", "noise"):
-            if "source_length" not in state.axes:
-                continue
-            axis = state.axes.index("source_length")
-            old, new = self._states[state.name], self._zeros(state.name, width)
-            part = (slice(self.num_rows), *_along(axis - 1, slice(kept)))
-            new[part] = old[part]
-            self._states[state.name] = new
-        self._attention = np.zeros((self.max_rows, width), np.float32)
+        for states in self._groups:
+            states.resize(width, self.num_rows)
+        self._outputs.resize(width)
         self._width = width
         self._bound = None
-
-    def _zeros(self, name: str, width: int) -> Floats:
-        state = next(state for state in self._manifest.states if state.name == name)
-        shape = state.shape(batch=self.max_rows, source_length=width, capacity=self._manifest.capacity)
-        return np.zeros(shape, np.float32)
-
-
-def _along(axis: int, index: slice) -> tuple[slice, ...]:
-    return (*(slice(None),) * axis, index)

@@ -19,8 +19,9 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Limits
 from service.interceptors import StatusInterceptor
 from service.metrics import Metrics
+from service.model.candidates import Candidates
 from service.model.manifest import Manifest
-from service.model.slots import Candidates, Encoded
+from service.model.slots import Encoded
 from service.model.text import Texts
 from service.model.vocabulary import Vocabulary
 from service.pb import translation_pb2 as pb

@@ -11,8 +11,9 @@ import pytest
 from service.engine.engine import Engine
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
+from service.model.candidates import Candidates
 from service.model.onnx_model import Floats
-from service.model.slots import Candidates, Encoded, Snapshot
+from service.model.slots import Encoded, Snapshot
 
 END_ID = 3
 UNENCODABLE_ID = 666

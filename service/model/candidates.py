@@ -1,0 +1,112 @@
+"""What a step of the graph returns: the best tokens of each row, its logits and its attention, wherever those are.
+
+It does not know how a token is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from service.model.memory import Memory, on_host
+from service.model.onnx_model import Floats, Ids, OnnxModel
+from service.model.row import Row
+
+Fetch = Callable[[], Floats]
+"""Copies something that a device has made into memory of the host."""
+
+
+class Candidates:
+    """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first. Views that the next
+    step overwrites."""
+
+    def __init__(
+        self, ids: Ids, log_probabilities: Floats, logits: Floats | Fetch, attention: Floats | Fetch | None
+    ) -> None:
+        """What is to be fetched is fetched once, when somebody reads it, which must be before the next step."""
+        self.ids = ids
+        self.log_probabilities = log_probabilities
+        self._logits = logits
+        self._attention = attention
+
+    @property
+    def logits(self) -> Floats:
+        """(rows, vocabulary)."""
+        if not isinstance(self._logits, np.ndarray):
+            self._logits = self._logits()
+        return self._logits
+
+    @property
+    def attention(self) -> Floats | None:
+        """(rows, source_length), None from a model without any."""
+        if self._attention is not None and not isinstance(self._attention, np.ndarray):
+            self._attention = self._attention()
+        return self._attention
+
+    def rows(self) -> list[Row]:
+        """The same, row by row."""
+        logits = self._logits
+        each = (
+            logits if isinstance(logits, np.ndarray) else [partial(self._of_row, row) for row in range(len(self.ids))]
+        )
+        triples = zip(self.ids.tolist(), self.log_probabilities.tolist(), each, strict=True)
+        return [Row(ids, log_probabilities, logits) for ids, log_probabilities, logits in triples]
+
+    def _of_row(self, row: int) -> Floats:
+        logits: Floats = self.logits[row]
+        return logits
+
+
+class Outputs:
+    """Room for the results of a step of up to max_rows rows: on the host, but logits and attention where the model has
+    them."""
+
+    def __init__(self, model: OnnxModel, max_rows: int, width: int) -> None:
+        """width: of the source axis."""
+        manifest = model.manifest
+        self._model = model
+        self._max_rows = max_rows
+        self._ids = np.zeros((max_rows, manifest.num_candidates), np.int64)
+        self._log_probabilities = np.zeros((max_rows, manifest.num_candidates), np.float32)
+        self._logits = self._room("logits", manifest.vocabulary.target_size)
+        self._attention = None if manifest.attention is None else self._room("attention", width)
+
+    def resize(self, width: int) -> None:
+        """Give the source axis another length."""
+        if self._attention is not None:
+            self._attention = self._room("attention", width)
+
+    def bindings(self, num_rows: int) -> dict[str, Memory]:
+        """The first num_rows rows, for the step graph."""
+        outputs = {
+            "candidate_ids": on_host(self._ids[:num_rows]),
+            "candidate_log_probabilities": on_host(self._log_probabilities[:num_rows]),
+            "logits": _memory(self._logits).rows(0, num_rows),
+        }
+        if self._attention is not None:
+            outputs["attention"] = _memory(self._attention).rows(0, num_rows)
+        return outputs
+
+    def candidates(self, num_rows: int) -> Candidates:
+        """What the step graph has written."""
+        return Candidates(
+            self._ids[:num_rows],
+            self._log_probabilities[:num_rows],
+            self._made(self._logits, num_rows),
+            None if self._attention is None else self._made(self._attention, num_rows),
+        )
+
+    def _room(self, name: str, size: int) -> Floats | Memory:
+        shape = (self._max_rows, size)
+        return self._model.device.empty(shape) if name in self._model.on_device else np.zeros(shape, np.float32)
+
+    def _made(self, output: Floats | Memory, num_rows: int) -> Floats | Fetch:
+        if isinstance(output, np.ndarray):
+            return output[:num_rows]
+        return partial(self._model.device.read, output.rows(0, num_rows))
+
+
+def _memory(output: Floats | Memory) -> Memory:
+    return on_host(output) if isinstance(output, np.ndarray) else output

@@ -1,0 +1,46 @@
+"""Where the numbers of a tensor are: in the memory of the host, or of a device. It does not touch them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Place(NamedTuple):
+    """A memory. device: its kind, as onnxruntime calls it ("cpu", "cuda"); number: which one of that kind."""
+
+    device: str
+    number: int
+
+
+HOST = Place("cpu", 0)
+
+
+class Memory(NamedTuple):
+    """A tensor that lies in one piece. address: of its first byte; owner: what keeps the memory for it."""
+
+    place: Place
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    owner: object
+
+    def rows(self, first: int, stop: int) -> Memory:
+        """Entries of the first axis."""
+        place, address, (_, *row), dtype, owner = self
+        if first:
+            address += first * math.prod(row) * dtype.itemsize
+        return Memory(place, address, (stop - first, *row), dtype, owner)
+
+    def matrix(self, axis: int) -> Memory:
+        """The same with two axes: those before `axis` are one, the others are one."""
+        return self._replace(shape=(math.prod(self.shape[:axis]), math.prod(self.shape[axis:])))
+
+
+def on_host(array: npt.NDArray[Any]) -> Memory:
+    """The memory of an array that lies in one piece."""
+    assert array.flags.c_contiguous
+    return Memory(HOST, array.ctypes.data, array.shape, array.dtype, array)
