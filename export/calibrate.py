@@ -6,18 +6,19 @@ few digits, so that another processor's last digit gives the same ones too.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
 from export.models.contract import BEGIN_ID, END_ID, StateSpec
 from export.quantize import Range, multiplied
 from export.trace import NUM_CONTROL_TOKENS
-from service.model.onnx_model import Array
+from service.model.session import Array, Session
 
 SOURCE_LENGTHS = (2, 5, 11, 23, 40)
 NUM_ROWS = 24
@@ -73,17 +74,20 @@ class _Observed:
         for name in self._names:
             if name not in self._outputs:
                 observed.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-        self._session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "observed.onnx"
+            path.write_bytes(observed.SerializeToString())
+            self._session = Session(path)
         self._least = dict.fromkeys(self._names, 0.0)
         self._greatest = dict.fromkeys(self._names, 0.0)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The graph's own outputs by name."""
-        found = self._session.run([*self._outputs, *self._names], dict(inputs))
-        for name, value in zip(self._names, found[len(self._outputs) :], strict=True):
-            self._least[name] = min(self._least[name], float(value.min()))
-            self._greatest[name] = max(self._greatest[name], float(value.max()))
-        return dict(zip(self._outputs, found, strict=False))
+        found = self._session.run(inputs)
+        for name in self._names:
+            self._least[name] = min(self._least[name], float(found[name].min()))
+            self._greatest[name] = max(self._greatest[name], float(found[name].max()))
+        return {name: found[name] for name in self._outputs}
 
     def ranges(self) -> dict[str, Range]:
         return {name: Range(-outwards(-self._least[name]), outwards(self._greatest[name])) for name in self._names}

@@ -207,9 +207,9 @@ class Slots:
     def _resize(self, width: int) -> None:
         """Give the source axes room for `width`; what lies beyond a row's length is zero or never read.
 
-        They shrink to half or less only, so that one long source among short ones does not move all states twice.
+        They shrink to less than half only, so that one long source among short ones does not move all states twice.
         """
-        if width == self._width or self._width // 2 < width < self._width:
+        if width == self._width or self._width // 2 <= width < self._width:
             return
         for states in self._groups:
             states.resize(width, self.num_rows)
