@@ -7,12 +7,9 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
-from service.model.onnx_model import Array, BoundStep, OnnxModel
+from service.model.onnx_model import OnnxModel
 
 Event = Mapping[str, Any]
 
@@ -43,31 +40,10 @@ class Profile:
         return operator.microseconds - operator.num_nodes * self.node_overhead
 
 
-class ProfiledModel(OnnxModel):
-    """A version whose steps run in a session of their own that writes a profile."""
-
-    def __init__(self, folder: Path, prefix: Path) -> None:
-        """prefix of the profile's file. One thread."""
-        super().__init__(folder, num_threads=1)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_profiling = True
-        options.profile_file_prefix = str(prefix)
-        path = folder / self.manifest.decoder_step
-        self._profiled = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def bind_step(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> BoundStep:
-        binding = self._profiled.io_binding()
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        return BoundStep(self._profiled, binding, (inputs, outputs))
-
-    def end_profile(self) -> list[Event]:
-        """All that was recorded since the start, in its order."""
-        events: list[Event] = json.loads(Path(self._profiled.end_profiling()).read_text(encoding="utf-8"))
-        return events
+def read_profile(model: OnnxModel) -> list[Event]:
+    """All that a model which was loaded with a profile has recorded, in its order."""
+    events: list[Event] = json.loads(model.end_profile().read_text(encoding="utf-8"))
+    return events
 
 
 def summarize(events: Iterable[Event]) -> Profile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator
 
-from benchmarks.profiling import Profile, ProfiledModel, summarize
+from benchmarks.profiling import Profile, read_profile, summarize
 from benchmarks.report import BASE, SHIPPED, Bench, Table
 from benchmarks.steps import NUM_STEPS, BareLoop, advance
 from service.model.onnx_model import OnnxModel
@@ -20,13 +20,15 @@ def measure(bench: Bench) -> Iterator[Table]:
         plain = OnnxModel(folder, num_threads=1)
         profiles, bare = {}, {}
         for rows in ROWS:
-            model = ProfiledModel(folder, bench.scratch / f"profile-{label.replace(' ', '-')}-{rows}")
+            model = OnnxModel(
+                folder, num_threads=1, profile=bench.scratch / f"profile-{label.replace(' ', '-')}-{rows}"
+            )
             loop = BareLoop(plain, rows)
             rates = []
             for _ in range(bench.rounds):
                 advance(BareLoop(model, rows).encoded())
                 rates.append(loop.tokens_per_second())
-            profiles[rows] = summarize(model.end_profile())
+            profiles[rows] = summarize(read_profile(model))
             bare[rows] = 1e6 * rows / statistics.median(rates)
         overheads = ", ".join(f"{profile.node_overhead:.1f}" for profile in profiles.values())
         yield Table(

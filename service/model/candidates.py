@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from service.model.memory import Memory, on_host
+from service.model.memory import Memory, host_zeros, on_host
 from service.model.onnx_model import Floats, Ids, OnnxModel
 from service.model.row import Row
 
@@ -100,7 +100,7 @@ class Outputs:
 
     def _room(self, name: str, size: int) -> Floats | Memory:
         shape = (self._max_rows, size)
-        return self._model.device.empty(shape) if name in self._model.on_device else np.zeros(shape, np.float32)
+        return self._model.device.empty(shape) if name in self._model.on_device else host_zeros(shape)
 
     def _made(self, output: Floats | Memory, num_rows: int) -> Floats | Fetch:
         if isinstance(output, np.ndarray):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,14 @@ class Memory(NamedTuple):
     def matrix(self, axis: int) -> Memory:
         """The same with two axes: those before `axis` are one, the others are one."""
         return self._replace(shape=(math.prod(self.shape[:axis]), math.prod(self.shape[axis:])))
+
+
+def host_zeros(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """float32 zeros in pages that are taken one by one when first touched. numpy would ask for huge pages: a row
+    that has made a few tokens would then hold the memory of its whole capacity, and wait for it to be filled."""
+    size = math.prod(shape)
+    pages = mmap.mmap(-1, max(size, 1) * np.dtype(np.float32).itemsize)
+    return np.frombuffer(pages, np.float32, size).reshape(shape)
 
 
 def on_host(array: npt.NDArray[Any]) -> Memory:

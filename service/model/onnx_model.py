@@ -26,8 +26,15 @@ Array = npt.NDArray[np.generic]
 class OnnxModel:
     """Both graphs of one version on one execution provider."""
 
-    def __init__(self, folder: Path, *, providers: Sequence[Provider] = CPU, num_threads: int = 0) -> None:
-        """Load FOLDER; num_threads 0 means one for each core.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        providers: Sequence[Provider] = CPU,
+        num_threads: int = 0,
+        profile: Path | None = None,
+    ) -> None:
+        """Load FOLDER; num_threads 0 means one for each core; profile: how the name of a profile of the steps begins.
 
         Raises BundleError for a damaged version, ProviderError where a provider is not to be had here.
         """
@@ -35,7 +42,7 @@ class OnnxModel:
         self.folder = folder
         self._providers = providers
         self._encoder = Session(folder / self.manifest.encoder, providers, num_threads)
-        self._step = Session(folder / self.manifest.decoder_step, providers, num_threads)
+        self._step = Session(folder / self.manifest.decoder_step, providers, num_threads, profile=profile)
         self.execution_provider = self._step.execution_provider
         self._check_signature()
         self.on_device = self._places()
@@ -46,6 +53,10 @@ class OnnxModel:
         """Where what is on_device lives."""
         (place,) = set(self.on_device.values())
         return Device(place, self._providers)
+
+    def end_profile(self) -> Path:
+        """The profile of all steps, complete; of a model that was loaded with one."""
+        return self._step.end_profile()
 
     def encode(self, source_ids: Ids, source_lengths: Ids) -> dict[str, Floats]:
         """source_ids (batch, source_length), source_lengths (batch,) -> constant and carried states by name."""

@@ -49,8 +49,10 @@ class Session:
     read an input reads it from, and that an output is written to.
     """
 
-    def __init__(self, path: Path, providers: Sequence[Provider] = CPU, num_threads: int = 0) -> None:
-        """Load PATH; num_threads 0 means one for each core.
+    def __init__(
+        self, path: Path, providers: Sequence[Provider] = CPU, num_threads: int = 0, *, profile: Path | None = None
+    ) -> None:
+        """Load PATH; num_threads 0 means one for each core; profile: how the name of a profile of all runs begins.
 
         Raises BundleError for a damaged graph, ProviderError where a provider is not to be had here.
         """
@@ -58,12 +60,19 @@ class Session:
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
         self._session = _load(path, options, providers)
         self.execution_provider: str = self._session.get_providers()[0]
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
         self.input_places = dict(zip(self.inputs, map(_place, self._session.get_input_memory_infos()), strict=True))
         self.output_places = dict(zip(self.outputs, map(_place, self._session.get_output_memory_infos()), strict=True))
+
+    def end_profile(self) -> Path:
+        """The profile, complete."""
+        return Path(self._session.end_profiling())
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Every output by name, in memory of the host."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from service.model.manifest import Manifest, State
-from service.model.memory import Memory, on_host
+from service.model.memory import Memory, host_zeros, on_host
 from service.model.onnx_model import Floats
 from service.model.session import Bound
 
@@ -59,7 +59,9 @@ class HostStates:
         self._states = tuple(states)
         self._max_rows = max_rows
         self.arrays = {state.name: self._zeros(state, manifest.length_multiple) for state in states}
-        self._new = {state.name: np.zeros_like(self.arrays[state.name]) for state in states if state.kind == "carried"}
+        self._new = {
+            state.name: host_zeros(self.arrays[state.name].shape) for state in states if state.kind == "carried"
+        }
         self._memory = {name: on_host(array) for name, array in self.arrays.items()}
         self._new_memory = {f"new_{name}": on_host(array) for name, array in self._new.items()}
 
@@ -131,7 +133,7 @@ class HostStates:
 
     def _zeros(self, state: State, width: int) -> Floats:
         shape = state.shape(batch=self._max_rows, source_length=width, capacity=self._manifest.capacity)
-        return np.zeros(shape, np.float32)
+        return host_zeros(shape)
 
 
 def entries(state: State, *, source_length: int, age: int) -> tuple[slice, ...]:
