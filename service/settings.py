@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     max_slots: PositiveInt = Field(64, description="sequences that share one engine's decoder step")
     max_queue_length: PositiveInt = Field(1024, description="requests that wait for a slot, for each engine")
     max_encode_tokens: PositiveInt = Field(
-        96, description="source tokens, padding included, that one encode between two steps may take"
+        48, description="source tokens, padding included, that one encode between two steps may take"
     )
     max_text_length: PositiveInt = Field(10_000, description="longest text, in characters")
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
