@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 import ctranslate2
 import grpc.aio
 
+from benchmarks.until_stopped import serve_until_stopped
 from service.model.manifest import read_manifest
 from service.model.text import Source, Texts, open_texts
 from service.pb import translation_pb2 as pb
@@ -206,13 +206,7 @@ async def serve(options: argparse.Namespace) -> None:
     # The other methods answer UNIMPLEMENTED.
     servicer = Servicer(translator, texts, batcher, options.workers)  # type: ignore[abstract]
     add_TranslationServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    print(f"stepstream: serving on 127.0.0.1:{port}", flush=True)
-    await stop.wait()
-    await server.stop(0)
+    await serve_until_stopped(server)
     await servicer.stop()
     await batcher.stop()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
 import grpc.aio
 
+from benchmarks.until_stopped import serve_until_stopped
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
 from service.loading import assemble
@@ -31,13 +31,7 @@ async def serve(folder: Path) -> None:
     server = grpc.aio.server(interceptors=(StatusInterceptor(metrics, Calls()),))
     servicer = TranslationServicer(registry, max_texts=settings.max_texts, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    print(f"stepstream: serving on 127.0.0.1:{port}", flush=True)
-    await stop.wait()
-    await server.stop(0)
+    await serve_until_stopped(server)
     await model.engine.stop()
 
 
