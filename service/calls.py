@@ -1,36 +1,84 @@
-"""The calls that run, so that a stopping server can refuse new ones and wait for the others."""
+"""The calls that run: what is known of each, who is told of it, and how a stopping server refuses new ones and waits
+for the others. It knows no gRPC."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from service.errors import StoppingError
 
 
-class Calls:
-    """Counts calls on one event loop. `stop` once."""
+@dataclass
+class Call:
+    """One call, filled in by whatever layer learns of it. Times in seconds, on the clock of `time.monotonic`."""
 
-    def __init__(self) -> None:
-        self._num_running = 0
+    request_id: str
+    method: str
+    peer: str = ""
+    caller: str = ""
+    """Whom the credentials name; empty where none are asked for."""
+    model: str = ""
+    version: int = 0
+    num_source_tokens: int = 0
+    num_target_tokens: int = 0
+    started_at: float = field(default_factory=time.monotonic)
+    joined_at: float | None = None
+    """When the first of its sequences left the queue."""
+    first_token_at: float | None = None
+    ended_at: float | None = None
+    code: str = ""
+    """The gRPC status, once the call has ended."""
+
+
+class CallObserver(Protocol):
+    """Told of every call, on the event loop."""
+
+    def call_started(self, call: Call) -> None: ...
+
+    def call_ended(self, call: Call) -> None: ...
+
+
+current_call: ContextVar[Call] = ContextVar("current_call")
+"""The call that the running task serves."""
+
+
+class Calls:
+    """Knows the calls under way on one event loop. `stop` once."""
+
+    def __init__(self, observers: Sequence[CallObserver] = ()) -> None:
+        self._observers = tuple(observers)
+        self._running: dict[int, Call] = {}
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """One call; raises StoppingError once `stop` was called."""
-        if self._stopping:
-            raise StoppingError("the server is stopping")
-        self._num_running += 1
+    def running(self, call: Call) -> Iterator[None]:
+        """One call, for as long as the block runs; raises StoppingError once `stop` was called."""
+        for observer in self._observers:
+            observer.call_started(call)
+        self._running[id(call)] = call
         self._idle.clear()
         try:
+            if self._stopping:
+                raise StoppingError("the server is stopping")
             yield
         finally:
-            self._num_running -= 1
-            if self._num_running == 0:
+            del self._running[id(call)]
+            if not self._running:
                 self._idle.set()
+
+    def ended(self, call: Call) -> None:
+        """A call has its status."""
+        call.ended_at = time.monotonic()
+        for observer in self._observers:
+            observer.call_ended(call)
 
     async def stop(self, *, timeout_s: float) -> int:
         """Refuse new calls and wait until the running ones have ended: how many have not in time."""
@@ -38,5 +86,5 @@ class Calls:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
-            return self._num_running
+            return len(self._running)
         return 0

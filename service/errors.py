@@ -12,7 +12,14 @@ ServiceError
 
 
 class ServiceError(Exception):
-    """Base; the message is one line for the caller and tells nothing of the server's inside."""
+    """Base; the message is one line for the caller and tells nothing of the server's inside.
+
+    pushback_ms: when the same request may be tried again, in milliseconds; None where trying again is of no use.
+    """
+
+    def __init__(self, message: str, *, pushback_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.pushback_ms = pushback_ms
 
 
 class InvalidRequestError(ServiceError):

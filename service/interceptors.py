@@ -1,18 +1,19 @@
-"""Wraps every gRPC method: gives each error its status and counts requests. The only place that sets a status."""
+"""Wraps every gRPC method: opens its call, gives each error its status. The only place that sets a status."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import re
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
 
-from service.calls import Calls
+from service.calls import Call, Calls, current_call
 from service.errors import (
     DeadlineExceededError,
     EncodeFailedError,
@@ -23,7 +24,6 @@ from service.errors import (
     ServiceError,
     StoppingError,
 )
-from service.metrics import Metrics
 
 STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
+REQUEST_ID = "x-request-id"
+"""Metadata that names a request: from the client, or of our own making; always in the trailing metadata."""
+REQUEST_ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailing metadata that tells a client when to try again (gRFC A6)."""
 OURS = "/stepstream."
 """How the methods of this project begin; health and reflection keep their own statuses and are not counted."""
 
@@ -47,8 +52,7 @@ OURS = "/stepstream."
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, metrics: Metrics, calls: Calls) -> None:
-        self._metrics = metrics
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def intercept_service(
@@ -88,22 +92,41 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _status(self, method: str, context: Any) -> AsyncIterator[None]:
-        started = time.monotonic()
-        code = grpc.StatusCode.CANCELLED
+        call = Call(_request_id(context), method, peer=context.peer())
+        current_call.set(call)
+        call.code = grpc.StatusCode.CANCELLED.name
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         try:
-            with self._calls.running():
+            with self._calls.running(call):
                 yield
-            code = grpc.StatusCode.OK
+            call.code = grpc.StatusCode.OK.name
         except ServiceError as error:
-            code = STATUS[type(error)]
-            await context.abort(code, str(error))
+            await _abort(context, call, STATUS[type(error)], str(error), error.pushback_ms)
         except (asyncio.CancelledError, GeneratorExit):
             if context.time_remaining() == 0:
-                code = grpc.StatusCode.DEADLINE_EXCEEDED
+                call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
         except Exception:
-            code = grpc.StatusCode.INTERNAL
-            _log.exception("request failed", method=method)
-            await context.abort(code, "an internal error; the server's log tells more")
+            _log.exception("request failed", method=method, request_id=call.request_id)
+            await _abort(context, call, grpc.StatusCode.INTERNAL, "an internal error; the server's log tells more")
         finally:
-            self._metrics.request_ended(method=method, code=code.name, seconds=time.monotonic() - started)
+            self._calls.ended(call)
+
+
+async def _abort(
+    context: Any, call: Call, code: grpc.StatusCode, details: str, pushback_ms: int | None = None
+) -> NoReturn:
+    call.code = code.name
+    trailing = [(REQUEST_ID, call.request_id)]
+    if pushback_ms is not None:
+        trailing.append((PUSHBACK, str(pushback_ms)))
+    await context.abort(code, details, tuple(trailing))
+    raise AssertionError("abort raises")
+
+
+def _request_id(context: Any) -> str:
+    """What the client calls the request, if that can be an id; otherwise one of our own."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str) and re.fullmatch(REQUEST_ID_PATTERN, value):
+            return value
+    return uuid.uuid4().hex

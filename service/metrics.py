@@ -5,6 +5,8 @@ from __future__ import annotations
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.calls import Call
+
 STEP_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _log = structlog.get_logger()
 
@@ -40,9 +42,13 @@ class Metrics:
         self._running = Gauge("stepstream_running_requests", "Requests in a slot", model, registry=self.registry)
         self._queue = Gauge("stepstream_queued_requests", "Requests that wait", model, registry=self.registry)
 
-    def request_ended(self, *, method: str, code: str, seconds: float) -> None:
-        self._requests.labels(method, code).inc()
-        self._request_seconds.labels(method).observe(seconds)
+    def call_started(self, call: Call) -> None:
+        """Nothing is counted before a call has its status."""
+
+    def call_ended(self, call: Call) -> None:
+        assert call.ended_at is not None
+        self._requests.labels(call.method, call.code).inc()
+        self._request_seconds.labels(call.method).observe(call.ended_at - call.started_at)
 
     def engine(self, name: str, version: int) -> EngineMetrics:
         """The metrics of one engine of a model."""

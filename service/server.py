@@ -48,12 +48,12 @@ class Server:
         self._metrics = Metrics()
         self._registry = Registry()
         self._health = health.aio.HealthServicer()
-        self._calls = Calls()
+        self._calls = Calls([self._metrics])
         self._ready = False
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = 0
-        interceptor = StatusInterceptor(self._metrics, self._calls)
+        interceptor = StatusInterceptor(self._calls)
         self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)

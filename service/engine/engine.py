@@ -171,7 +171,7 @@ class Engine:
                 event = await mailbox.get()
                 if isinstance(event, ServiceError):
                     ended = True
-                    raise type(event)(*event.args)
+                    raise type(event)(*event.args, pushback_ms=event.pushback_ms)
                 ended = event.is_last and not request.editable
                 yield event
         finally:
