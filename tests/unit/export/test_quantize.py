@@ -4,15 +4,32 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.calibrate import measure_ranges, outwards
 from export.errors import QuantizationError
-from export.quantize import Range, multiplied, quantize
+from export.quantize import Range, multiplied, quantize, quantize_columns
 from export.trace import make_rows, random_sources, trace_onnx
+
+
+def integer_product(integers):
+    """rows -> rows @ integers, as onnxruntime computes it."""
+    num_inputs, num_outputs = integers.shape
+    node = helper.make_node("MatMulInteger", ["rows", "integers", "zero"], ["sums"])
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [helper.make_tensor_value_info("rows", TensorProto.UINT8, [None, num_inputs])],
+        [helper.make_tensor_value_info("sums", TensorProto.INT32, [None, num_outputs])],
+        [numpy_helper.from_array(integers, "integers"), numpy_helper.from_array(np.uint8(0), "zero")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return lambda rows: session.run(None, {"rows": rows})[0]
 
 
 def measure(graphs):
@@ -87,3 +104,17 @@ def test_bounds_are_rounded_outwards_by_little(bound):
 
 def test_a_bound_of_zero_stays_zero():
     assert outwards(0.0) == 0.0
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 5, 64])
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(st.integers(1, 300), st.integers(8, 40)), seed=st.integers(0, 2**32 - 1))
+def test_products_are_exact_sums_on_a_processor_that_saturates_pairs_at_16_bits(num_rows, shape, seed):
+    rng = np.random.default_rng(seed)
+    integers, _ = quantize_columns(rng.standard_normal(shape).astype(np.float32))
+    pairs = np.pad(integers.astype(np.int64), ((0, shape[0] % 2), (0, 0))).reshape(-1, 2, shape[1])
+    assert 255 * np.maximum(pairs, 0).sum(1).max() < 2**15
+    assert 255 * np.minimum(pairs, 0).sum(1).min() >= -(2**15)
+    rows = rng.choice(np.array([0, 255], np.uint8), (num_rows, shape[0]))
+    exact = rows.astype(np.int64) @ integers.astype(np.int64)
+    np.testing.assert_array_equal(integer_product(integers)(rows), exact)
