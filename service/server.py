@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -17,9 +16,11 @@ from grpc_reflection.v1alpha import reflection
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
 from service.loading import load_model
-from service.metrics import Metrics
 from service.model.errors import BundleError, ModelError
 from service.model.store import list_versions
+from service.observability.log import configure_log
+from service.observability.log_sink import LogSink
+from service.observability.telemetry import Telemetry
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import Registry
@@ -30,6 +31,8 @@ from service.web import WatchServer
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
+LAST_LINES_S = 2.0
+"""Seconds for the log to be written when the process ends."""
 CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 64 * 2**20),
@@ -43,18 +46,19 @@ _log = structlog.get_logger()
 class Server:
     """One process's models behind gRPC. `start` and `stop` once each, on the same event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, log: LogSink | None = None) -> None:
+        """log: where the process's lines go, if what it drops is to be counted."""
         self._settings = settings
-        self._metrics = Metrics()
+        self._telemetry = Telemetry(settings, log=log)
         self._registry = Registry()
         self._health = health.aio.HealthServicer()
-        self._calls = Calls([self._metrics])
+        self._calls = Calls(self._telemetry.observers)
         self._ready = False
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = 0
         interceptor = StatusInterceptor(self._calls)
-        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
+        self._grpc = grpc.aio.server(interceptors=(*self._telemetry.interceptors, interceptor), options=CHANNEL_OPTIONS)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -63,16 +67,19 @@ class Server:
     async def start(self) -> None:
         """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""
         settings = self._settings
-        for port in (settings.port, settings.metrics_port):
-            _require_free_port(settings.host, port)
-        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
+        _require_free_port(settings.host, settings.port)
+        _require_free_port(settings.metrics_host, settings.metrics_port)
+        self._telemetry.start()
+        self._web = self._telemetry.web(self._is_ready)
         self._web.start()
         versions = list_versions(settings.model_store)
         if not versions:
             raise BundleError(f"the model store {settings.model_store} has no model")
         for version in versions:
             on_failure = partial(self._engine_failed, version.name)
-            model = await asyncio.to_thread(load_model, version, settings, self._metrics, on_failure=on_failure)
+            model = await asyncio.to_thread(
+                load_model, version, settings, self._telemetry.metrics, on_failure=on_failure
+            )
             model.engine.start()
             self._registry.add(model)
         address = format_address(settings.host, settings.port)
@@ -96,8 +103,12 @@ class Server:
         for model in self._registry.all():
             if not await model.engine.stop():
                 _log.error("a decoder step does not end", model=model.manifest.name)
+        await self._telemetry.stop()
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
+
+    def _is_ready(self) -> bool:
+        return self._ready and all(model.engine.is_healthy for model in self._registry.all())
 
     def _engine_failed(self, name: str, error: BaseException) -> None:
         _log.error("engine failed", model=name, exc_info=error)
@@ -123,12 +134,15 @@ def _require_free_port(host: str, port: int) -> None:
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Raises ModelError where the models cannot be served."""
-    _configure_log()
-    return asyncio.run(_serve(settings))
+    log = configure_log()
+    try:
+        return asyncio.run(_serve(settings, log))
+    finally:
+        log.close(timeout_s=LAST_LINES_S)
 
 
-async def _serve(settings: Settings) -> int:
-    server = Server(settings)
+async def _serve(settings: Settings, log: LogSink | None = None) -> int:
+    server = Server(settings, log=log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -148,16 +162,3 @@ async def _serve(settings: Settings) -> int:
         starting.cancel()
         await server.stop()
     return 1 if server.failed.is_set() else 0
-
-
-def _configure_log() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -102,6 +102,11 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the thread runs and nothing has ended it; from any thread."""
+        return self._failure is None and self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread; translations are delivered to the running event loop."""
         self._loop = asyncio.get_running_loop()
