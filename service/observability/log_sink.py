@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 
-MAX_LINES = 10_000
+MAX_LINES = 4096
 """Lines that wait while nobody reads; further ones are dropped and counted."""
 _POLL_S = 0.01
 
