@@ -23,6 +23,7 @@ ENV PATH=/opt/stepstream/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     STEPSTREAM_HOST=0.0.0.0 \
+    STEPSTREAM_METRICS_HOST=0.0.0.0 \
     STEPSTREAM_MODEL_STORE=/models
 USER 10001:10001
 WORKDIR /tmp
@@ -30,6 +31,6 @@ EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
 # No proxy, whatever the environment says: the probe never leaves the container.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "from urllib import request; request.build_opener(request.ProxyHandler({})).open('http://127.0.0.1:8002/ready', timeout=4)"]
+    CMD ["python", "-c", "from urllib import request; request.build_opener(request.ProxyHandler({})).open('http://127.0.0.1:8002/readyz', timeout=4)"]
 ENTRYPOINT ["stepstream"]
 CMD ["serve"]

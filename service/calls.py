@@ -30,10 +30,21 @@ class Call:
     started_at: float = field(default_factory=time.monotonic)
     joined_at: float | None = None
     """When the first of its sequences left the queue."""
+    encoded_at: float | None = None
+    """When the source of that sequence was encoded."""
     first_token_at: float | None = None
+    """When the first token of a stream was made; None for a call whose tokens nobody sees."""
+    last_token_at: float | None = None
     ended_at: float | None = None
     code: str = ""
     """The gRPC status, once the call has ended."""
+
+    def progress(self, num_tokens: int, *, joined_at: float, encoded_at: float, made_at: float) -> None:
+        """A step has made tokens of one of its sequences."""
+        if self.joined_at is None:
+            self.joined_at, self.encoded_at = joined_at, encoded_at
+        self.num_target_tokens += num_tokens
+        self.last_token_at = made_at
 
 
 class CallObserver(Protocol):
@@ -46,6 +57,11 @@ class CallObserver(Protocol):
 
 current_call: ContextVar[Call] = ContextVar("current_call")
 """The call that the running task serves."""
+
+
+def find_call() -> Call:
+    """The call that the running task serves; outside of any, one that nobody hears of."""
+    return current_call.get(None) or Call("", "")
 
 
 class Calls:

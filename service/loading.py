@@ -30,6 +30,11 @@ _log = structlog.get_logger()
 
 def load_model(version: StoredVersion, settings: Settings, metrics: Metrics, *, on_failure: OnFailure) -> LoadedModel:
     """Check the files, load the graphs, replay the certificate; raises ModelError."""
+    with metrics.loading():
+        return _load(version, settings, metrics, on_failure=on_failure)
+
+
+def _load(version: StoredVersion, settings: Settings, metrics: Metrics, *, on_failure: OnFailure) -> LoadedModel:
     providers = parse_providers(settings.execution_providers)
     onnx_model = OnnxModel(version.folder, providers=providers, num_threads=settings.num_threads)
     manifest = onnx_model.manifest
@@ -66,7 +71,7 @@ def assemble(
                 rules_for=partial(mask_rules, manifest),
             ),
             limits,
-            metrics.engine(manifest.name, manifest.version),
+            metrics.engine(manifest.name, manifest.version, num_slots=limits.max_slots),
             on_failure=on_failure,
         )
         for number in range(settings.num_engines(step_bytes))

@@ -38,7 +38,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: Port = Field(8001, description="TCP port of gRPC; 0 for any free one")
-    metrics_port: Port = Field(8002, description="TCP port of /metrics, /live and /ready over HTTP; 0 for any free one")
+    metrics_host: str = Field(
+        "127.0.0.1", description="address of /metrics, /livez and /readyz; they ask nobody who they are"
+    )
+    metrics_port: Port = Field(
+        8002, description="TCP port of /metrics, /livez and /readyz over HTTP; 0 for any free one"
+    )
     model_store: Path = Field(Path("model_store"), description="folder of MODEL/VERSION/ folders")
     execution_providers: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cpu",),
@@ -64,6 +69,15 @@ class Settings(BaseSettings):
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
+    access_log: bool = Field(True, description="write one line for each call, without its texts")
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="where traces go over OTLP/HTTP, as in http://collector:4318/v1/traces; nowhere if empty",
+    )
+    trace_ratio: float = Field(
+        1.0, ge=0, le=1, description="part of the calls that are traced, where the caller has not decided it"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from service.calls import Call, find_call
 from service.engine.pool import EnginePool
 from service.engine.request import Decoding, StepResult
 from service.errors import InvalidRequestError
@@ -46,6 +47,8 @@ class Translator:
 
     def read(self, text: str) -> Source:
         """A text as the model reads it; only the end of the sentence for white space. Raises InvalidRequestError."""
+        call = find_call()
+        call.model, call.version = self._manifest.name, self._manifest.version
         if len(text) > self._max_text_length:
             raise InvalidRequestError(
                 f"the text has {len(text)} characters; at most {self._max_text_length} are translated at once"
@@ -59,6 +62,7 @@ class Translator:
             raise InvalidRequestError(
                 f"the text has {len(source.ids)} tokens; {self._manifest.name} takes at most {most}"
             )
+        call.num_source_tokens += len(source.ids)
         return source
 
     def source_pieces(self, source: Source) -> list[str]:
@@ -81,8 +85,10 @@ class Translator:
             include_attention=include_attention,
             seed=options.seed_of_request,
         )
+        call = find_call()
         async with aclosing(results):
             async for result in results:
+                _note(call, result)
                 for step in writer.steps(result):
                     yield step
 
@@ -122,8 +128,10 @@ class Translator:
         async def steps() -> AsyncGenerator[tuple[int, StreamedStep], None]:
             writer = TargetWriter(self._texts, source, (), (), arrived_at)
             edit_number = 0
+            call = find_call()
             async with aclosing(editable.results) as results:
                 async for result in results:
+                    _note(call, result)
                     if result.edit != edit_number:
                         edit_number = result.edit
                         writer.rewind(result.first_index)
@@ -162,7 +170,14 @@ class Translator:
         """The last result of a translation whose steps nobody wants."""
         results = self._engine.translate(source.ids, decoding, deadline=deadline, seed=seed, streamed=False)
         async with aclosing(results):
-            return await anext(results)
+            last = await anext(results)
+        find_call().progress(
+            len(last.hypotheses[0].tokens),
+            joined_at=last.joined_at,
+            encoded_at=last.encoded_at,
+            made_at=last.made_at,
+        )
+        return last
 
     def _writer(self, options: Options, source: Source, decoding: Decoding) -> TargetWriter:
         return TargetWriter(self._texts, source, options.phrases, decoding.terms, time.monotonic())
@@ -171,6 +186,13 @@ class Translator:
         if include_attention and self._manifest.attention is None:
             raise InvalidRequestError(f"{self._manifest.name} has no attention")
         return decoding_of(options, self._manifest, self._texts, source, max_slots=self._max_slots)
+
+
+def _note(call: Call, result: StepResult) -> None:
+    """Write a streamed result into the record of its call."""
+    if result.settled and call.first_token_at is None:
+        call.first_token_at = result.made_at
+    call.progress(len(result.settled), joined_at=result.joined_at, encoded_at=result.encoded_at, made_at=result.made_at)
 
 
 async def _all(

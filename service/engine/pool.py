@@ -25,6 +25,11 @@ class EnginePool:
         for engine in self._engines:
             engine.start()
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every engine is; from any thread."""
+        return all(engine.is_healthy for engine in self._engines)
+
     async def stop(self) -> bool:
         """Stop every engine, as `Engine.stop`; False where a step has not ended in time."""
         return all(await asyncio.gather(*(engine.stop() for engine in self._engines)))

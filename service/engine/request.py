@@ -116,8 +116,8 @@ class StepResult(NamedTuple):
 
     settled: tokens that are never taken back, the first of them at place first_index of the target. tentative: what the
     best live hypothesis adds after them. hypotheses: on the last result of a target, best first. edit: how often the
-    request had been given another prefix. joined_at and made_at are on the engine's clock, in seconds: when the request
-    left the queue and when the step ended.
+    request had been given another prefix. joined_at, encoded_at and made_at are on the engine's clock, in seconds: when
+    the request left the queue, when its source was encoded and when the step ended.
     """
 
     first_index: int
@@ -127,6 +127,7 @@ class StepResult(NamedTuple):
     joined_at: float
     made_at: float
     edit: int = 0
+    encoded_at: float = 0.0
 
     @property
     def is_last(self) -> bool:

@@ -58,6 +58,7 @@ class _Running:
     request: Request
     search: Search
     joined_at: float
+    encoded_at: float
     rows: list[int]
     num_settled: int = 0
     history: History | None = None
@@ -204,10 +205,11 @@ class Runner:
                 return [(requests[0].request_id, error)]
             return [failed for request in requests for failed in self._encode([request])]
         self._rows.join(encoded, [request.seed for request in requests])
+        encoded_at = time.monotonic()
         for request in requests:
             row = len(self._owners)
             history = History(self._rows.carried(row)) if request.editable else None
-            self._add(_Running(request, self._search(request, ()), now, [row], history=history))
+            self._add(_Running(request, self._search(request, ()), now, encoded_at, [row], history=history))
         return []
 
     def _rejoin(self, parked: _Parked) -> None:
@@ -264,6 +266,7 @@ def _result(running: _Running, advance: Advance, made_at: float) -> StepResult:
         running.joined_at,
         made_at,
         running.num_edits,
+        running.encoded_at,
     )
     running.num_settled += len(advance.settled)
     return result

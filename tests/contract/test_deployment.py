@@ -74,11 +74,11 @@ def seconds(duration: str) -> float:
 
 @contextmanager
 def answering(status: int) -> Iterator[int]:
-    """The port of an HTTP server that answers /ready with a status, and everything else with 404."""
+    """The port of an HTTP server that answers /readyz with a status, and everything else with 404."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/ready" else 404)
+            self.send_response(status if self.path == "/readyz" else 404)
             self.end_headers()
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
@@ -124,9 +124,19 @@ def test_the_model_store_is_mounted_read_only_where_the_server_looks_for_it(name
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_publishes_the_default_ports_to_this_machine_alone_unless_told(name: str) -> None:
-    ports = [re.fullmatch(r"(\$\{.*\}):(\d+):(\d+)", port) for port in compose_services()[name]["ports"]]
-    assert [int(port[3]) for port in ports if port] == [DEFAULTS["port"], DEFAULTS["metrics_port"]]
-    assert {port[1] for port in ports if port} == {"${PUBLISH_ADDRESS:-127.0.0.1}"}
+    ports = [port.rsplit(":", 2) for port in compose_services()[name]["ports"]]
+    assert [int(inside) for _, _, inside in ports] == [DEFAULTS["port"], DEFAULTS["metrics_port"]]
+    assert ports[0][0] == "${PUBLISH_ADDRESS:-127.0.0.1}"
+
+
+@pytest.mark.fault(66)
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_port_of_the_metrics_is_for_this_machine_alone_whatever_is_told(name: str) -> None:
+    """The metrics ask nobody who they are: outside of a container they listen on the loopback address alone, and of one
+    the port is published on it alone."""
+    assert DEFAULTS["metrics_host"] == "127.0.0.1"
+    address, _, inside = compose_services()[name]["ports"][1].rsplit(":", 2)
+    assert (address, int(inside)) == ("127.0.0.1", DEFAULTS["metrics_port"])
 
 
 def test_no_two_servers_publish_the_same_port() -> None:
@@ -155,7 +165,7 @@ def test_every_variable_of_a_server_is_a_setting_with_a_valid_value(name: str, m
     for key, value in ours.items():
         monkeypatch.setenv(key, value)
     settings = Settings()
-    assert settings.host == "0.0.0.0"
+    assert settings.host == settings.metrics_host == "0.0.0.0"
     assert settings.execution_providers == (("cuda", "cpu") if name == "stepstream-cuda" else ("cpu",))
 
 
@@ -164,7 +174,7 @@ def test_a_server_is_healthy_once_it_is_ready(name: str) -> None:
     server = compose_services()[name]
     health = server["healthcheck"]
     assert health["test"][:3] == ["CMD", "python", "-c"]
-    assert f"http://127.0.0.1:{DEFAULTS['metrics_port']}/ready" in health["test"][3]
+    assert f"http://127.0.0.1:{DEFAULTS['metrics_port']}/readyz" in health["test"][3]
     assert health["retries"] > 0
     assert seconds(health["timeout"]) <= seconds(health["interval"])
     (in_image,) = arguments(server["build"].get("dockerfile", "Dockerfile"), "HEALTHCHECK")

@@ -1,0 +1,62 @@
+"""How the process logs: JSON lines on stderr, from structlog and from the libraries that use `logging`; nobody who
+logs waits for stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from typing import TextIO, cast
+
+import structlog
+from structlog.typing import Processor
+
+from service.observability.log_sink import LogSink
+
+STDERR = 2
+
+
+def configure_log() -> LogSink:
+    """Send every line to stderr through the sink that is given back; once for a process."""
+    sink = LogSink(os.dup(STDERR))
+    _unblock_stderr()
+    file = cast("TextIO", sink)
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*processors, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=processors,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
+    return sink
+
+
+def _unblock_stderr() -> None:
+    """Give stderr's number a view of the same pipe that never blocks: what C libraries and dying threads write there
+    is lost rather than waited for. A file does not block, and a socket has no second view: both stay as they are."""
+    if not stat.S_ISFIFO(os.fstat(STDERR).st_mode):
+        return
+    try:
+        view = os.open(f"/proc/self/fd/{STDERR}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    sys.stderr.flush()
+    os.dup2(view, STDERR)
+    os.close(view)
