@@ -24,6 +24,9 @@ class Metrics:
         self._request_seconds = Histogram(
             "stepstream_request_duration_seconds", "Whole requests", ["method"], registry=self.registry
         )
+        self._unknown_fields = Counter(
+            "stepstream_unknown_fields", "Fields of requests that were passed over", ["method"], registry=self.registry
+        )
         model = ["model", "version"]
         self._steps = Histogram(
             "stepstream_step_duration_seconds", "Decoder steps", model, buckets=STEP_BUCKETS, registry=self.registry
@@ -48,6 +51,7 @@ class Metrics:
     def call_ended(self, call: Call) -> None:
         assert call.ended_at is not None
         self._requests.labels(call.method, call.code).inc()
+        self._unknown_fields.labels(call.method).inc(call.num_unknown_fields)
         self._request_seconds.labels(call.method).observe(call.ended_at - call.started_at)
 
     def engine(self, name: str, version: int) -> EngineMetrics:
