@@ -6,6 +6,8 @@ ServiceError
 ├── QueueFullError          too many requests wait already
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
 ├── EncodeFailedError       this source, and no other, made the encoder fail
+├── RequestFailedError      this request, and no other, made a step fail
+├── StepTimeoutError        the step that this request took part in did not end in time
 ├── StoppingError           the server is stopping
 └── EngineFailedError       the model's engine has stopped because of a fault
 """
@@ -40,6 +42,14 @@ class DeadlineExceededError(ServiceError):
 
 class EncodeFailedError(ServiceError):
     """This source, and no other, made the encoder fail."""
+
+
+class RequestFailedError(ServiceError):
+    """This request, and no other, made a step fail."""
+
+
+class StepTimeoutError(ServiceError):
+    """The step that this request took part in did not end in time."""
 
 
 class StoppingError(ServiceError):

@@ -21,7 +21,9 @@ from service.errors import (
     InvalidRequestError,
     ModelNotFoundError,
     QueueFullError,
+    RequestFailedError,
     ServiceError,
+    StepTimeoutError,
     StoppingError,
 )
 
@@ -31,6 +33,8 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EncodeFailedError: grpc.StatusCode.INTERNAL,
+    RequestFailedError: grpc.StatusCode.INTERNAL,
+    StepTimeoutError: grpc.StatusCode.UNAVAILABLE,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
 }

@@ -40,6 +40,12 @@ class Metrics:
         )
         self._tokens = Counter("stepstream_tokens", "Target tokens made", model, registry=self.registry)
         self._running = Gauge("stepstream_running_requests", "Requests in a slot", model, registry=self.registry)
+        self._failed_rows = Counter(
+            "stepstream_failed_rows", "Requests that failed alone in a step", model, registry=self.registry
+        )
+        self._terminated_steps = Counter(
+            "stepstream_terminated_steps", "Steps that did not end in time", model, registry=self.registry
+        )
         self._queue = Gauge("stepstream_queued_requests", "Requests that wait", model, registry=self.registry)
 
     def call_started(self, call: Call) -> None:
@@ -60,6 +66,8 @@ class Metrics:
             self._tokens.labels(*labels),
             self._running.labels(*labels),
             self._queue.labels(*labels),
+            self._failed_rows.labels(*labels),
+            self._terminated_steps.labels(*labels),
         )
 
 
@@ -74,6 +82,8 @@ class EngineMetrics:
         tokens: Counter,
         running: Gauge,
         queue: Gauge,
+        failed_rows: Counter,
+        terminated_steps: Counter,
     ) -> None:
         self._encodes = encodes
         self._steps = steps
@@ -81,13 +91,23 @@ class EngineMetrics:
         self._tokens = tokens
         self._running = running
         self._queue = queue
+        self._failed_rows = failed_rows
+        self._terminated_steps = terminated_steps
         self._num_running = self._queue_length = 0
 
     def joined(self, *, seconds: float) -> None:
         self._encodes.observe(seconds)
 
-    def encode_failed(self, error: Exception) -> None:
+    def encode_failed(self, error: BaseException) -> None:
         _log.error("encode failed", exc_info=error)
+
+    def row_failed(self, error: BaseException) -> None:
+        self._failed_rows.inc()
+        _log.error("request failed alone in a step", exc_info=error)
+
+    def step_terminated(self) -> None:
+        self._terminated_steps.inc()
+        _log.error("a step did not end in time and was ended")
 
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self._steps.observe(seconds)

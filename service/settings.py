@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     )
     max_text_length: PositiveInt = Field(10_000, description="longest text, in characters")
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
+    step_timeout_s: PositiveFloat = Field(
+        10.0,
+        description="seconds that a decoder step or an encode may take before it is ended; the second one that does "
+        "ends the process",
+    )
+    max_failed_steps: PositiveInt = Field(
+        3, description="decoder steps in a row that may fail with no sequence to blame before the process ends"
+    )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
 
