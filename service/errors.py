@@ -12,6 +12,8 @@ ServiceError
 └── EngineFailedError       the model's engine has stopped because of a fault
 """
 
+from typing import Self
+
 
 class ServiceError(Exception):
     """Base; the message is one line for the caller and tells nothing of the server's inside.
@@ -22,6 +24,10 @@ class ServiceError(Exception):
     def __init__(self, message: str, *, pushback_ms: int | None = None) -> None:
         super().__init__(message)
         self.pushback_ms = pushback_ms
+
+    def again(self) -> Self:
+        """The same error for another caller."""
+        return type(self)(*self.args, pushback_ms=self.pushback_ms)
 
 
 class InvalidRequestError(ServiceError):

@@ -7,14 +7,17 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import grpc.aio
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.calls import Calls
+from service.ending import exit_at_once, exit_soon
+from service.health import follow_health
 from service.interceptors import StatusInterceptor
 from service.loading import load_model
 from service.metrics import Metrics
@@ -30,6 +33,8 @@ from service.web import WatchServer
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
+FAILED_GRACE_S = 1.0
+"""Seconds that the translations of other models get when an engine has failed."""
 CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 64 * 2**20),
@@ -50,6 +55,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._calls = Calls([self._metrics])
         self._ready = False
+        self._following: asyncio.Task[None] | None = None
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = 0
@@ -65,7 +71,7 @@ class Server:
         settings = self._settings
         for port in (settings.port, settings.metrics_port):
             _require_free_port(settings.host, port)
-        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
+        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self.is_ready)
         self._web.start()
         versions = list_versions(settings.model_store)
         if not versions:
@@ -81,16 +87,23 @@ class Server:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
         await self._grpc.start()
-        for name in ("", SERVICE_NAME, *{model.manifest.name for model in self._registry.all()}):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._ready = True
+        self._following = asyncio.create_task(follow_health(self._health, self._healthy_services))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves, with every engine healthy. From any thread."""
+        return self._ready and self._registry.is_healthy
 
     async def stop(self) -> None:
         """Tell health, refuse new requests, give running ones the grace time, then end whatever was started."""
         self._ready = False
+        if self._following is not None:
+            self._following.cancel()
         if self.port:
             await self._health.enter_graceful_shutdown()
-            if num_left := await self._calls.stop(timeout_s=self._settings.grace_s):
+            grace_s = min(self._settings.grace_s, FAILED_GRACE_S) if self.failed.is_set() else self._settings.grace_s
+            if num_left := await self._calls.stop(timeout_s=grace_s):
                 _log.warning("translations were cut off", num_requests=num_left)
             await self._grpc.stop(LAST_MESSAGES_S)
         for model in self._registry.all():
@@ -98,6 +111,13 @@ class Server:
                 _log.error("a decoder step does not end", model=model.manifest.name)
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
+
+    def _healthy_services(self) -> dict[str, bool]:
+        services = dict.fromkeys(("", SERVICE_NAME), self.is_ready)
+        for model in self._registry.all():
+            name = model.manifest.name
+            services[name] = services.get(name, self._ready) and model.engine.is_healthy
+        return services
 
     def _engine_failed(self, name: str, error: BaseException) -> None:
         _log.error("engine failed", model=name, exc_info=error)
@@ -124,10 +144,14 @@ def _require_free_port(host: str, port: int) -> None:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Raises ModelError where the models cannot be served."""
     _configure_log()
-    return asyncio.run(_serve(settings))
+    status = asyncio.run(_serve(settings, on_failure=partial(exit_soon, 1)))
+    if status:
+        exit_at_once(status)
+    return status
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, *, on_failure: Callable[[], None] = lambda: None) -> int:
+    """on_failure is called when an engine has failed, before the server is stopped."""
     server = Server(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -145,6 +169,8 @@ async def _serve(settings: Settings) -> int:
     except OSError as error:
         raise ModelError(str(error)) from error
     finally:
+        if server.failed.is_set():
+            on_failure()
         starting.cancel()
         await server.stop()
     return 1 if server.failed.is_set() else 0

@@ -11,11 +11,10 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
-from typing import TypeVar
 
-from service.engine.commands import Cancel, Command, Edit, Event, Mailbox, Submit, post
+from service.engine.commands import Cancel, Command, Commands, Edit, Event, Mailbox, Submit
 from service.engine.editing import EditableTranslation
+from service.engine.mailboxes import Mailboxes
 from service.engine.observer import Observer
 from service.engine.request import Decoding, Request, StepResult
 from service.engine.runner import Runner
@@ -34,7 +33,6 @@ from service.errors import (
 from service.model.errors import InterruptedRunError
 from service.model.interrupt import current_interrupt
 
-_Argument = TypeVar("_Argument")
 PUSHBACK_MS = 1_000
 """After a step that was ended, in milliseconds."""
 
@@ -57,24 +55,24 @@ class Engine:
         self._observer = observer
         self._on_failure = on_failure
         self._ids = itertools.count(1)
-        self._wake = threading.Condition()
-        self._commands: list[Command] = []
-        self._stopping = False
+        self._commands = Commands()
+        self._failing = threading.Lock()
         self._failure: BaseException | None = None
-        self._mailboxes: dict[int, Mailbox] = {}
+        self._mailboxes = Mailboxes()
         self._editable: set[int] = set()
         self._max_editable = limits.max_slots
         self.heartbeat = Heartbeat()
         """What the thread is at."""
         self.num_rows_promised = 0
         """Rows that the translations under way may come to take, waiting ones too."""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_started = False
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; translations are delivered to the running event loop."""
-        self._loop = asyncio.get_running_loop()
+        self._mailboxes.open()
         self._thread.start()
+        self._has_started = True
 
     @property
     def is_healthy(self) -> bool:
@@ -84,30 +82,27 @@ class Engine:
     @property
     def is_gone(self) -> bool:
         """Whether the thread, once started, has ended without a reason."""
-        has_reason = self._loop is None or self._stopping or self._failure is not None
-        return not has_reason and not self._thread.is_alive()
+        return self._has_started and not self._commands.are_closed and not self._thread.is_alive()
 
     async def stop(self, *, timeout_s: float = 5.0) -> bool:
         """End the thread after its current step; translations that still run get StoppingError.
 
         False where the step has not ended in time, or does not end: the thread is then left behind.
         """
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        if not self._commands.are_closed:
+            self._commands.close(StoppingError("the server is stopping"))
         await asyncio.to_thread(self._thread.join, timeout_s if self._failure is None else 0.0)
         return not self._thread.is_alive()
 
     def fail(self, error: BaseException) -> None:
         """End every request, now and from now on, for a fault that is not a request's. From any thread; the first fault
         counts."""
-        with self._wake:
+        with self._failing:
             if self._failure is not None:
                 return
             self._failure = error
-            self._wake.notify()
         self._end_all(EngineFailedError("the model's engine has failed", pushback_ms=PUSHBACK_MS))
-        self._on_loop(self._on_failure, error)
+        self._mailboxes.on_loop(self._on_failure, error)
 
     def translate(
         self,
@@ -150,11 +145,11 @@ class Engine:
         request = Request(
             next(self._ids), source_ids, decoding, include_attention=include_attention, seed=seed, editable=True
         )
-        return EditableTranslation(self._results(request), lambda prefix: self._command(Edit(request, prefix)))
+        return EditableTranslation(self._results(request), lambda prefix: self._commands.add(Edit(request, prefix)))
 
     async def _results(self, request: Request) -> AsyncGenerator[StepResult, None]:
         mailbox: Mailbox = asyncio.Queue()
-        self._command(Submit(request, mailbox))
+        self._commands.add(Submit(request, mailbox))
         self.num_rows_promised += request.decoding.num_rows
         ended = False
         try:
@@ -162,32 +157,20 @@ class Engine:
                 event = await mailbox.get()
                 if isinstance(event, ServiceError):
                     ended = True
-                    raise type(event)(*event.args, pushback_ms=event.pushback_ms)
+                    raise event.again()
                 ended = event.is_last and not request.editable
                 yield event
         finally:
             self.num_rows_promised -= request.decoding.num_rows
             if not ended:
-                self._command(Cancel(request.request_id))
-
-    def _command(self, command: Command) -> None:
-        with self._wake:
-            if not isinstance(command, Cancel):
-                self._refuse_if_ended()
-            self._commands.append(command)
-            self._wake.notify()
-
-    def _refuse_if_ended(self) -> None:
-        if self._failure is not None:
-            raise EngineFailedError("the model's engine has failed", pushback_ms=PUSHBACK_MS)
-        if self._stopping:
-            raise StoppingError("the server is stopping")
+                self._commands.add(Cancel(request.request_id))
 
     def _main(self) -> None:
         current_interrupt.set(self.heartbeat.interrupt)
         try:
-            while not self._has_ended:
-                self._wait()
+            while not self._commands.are_closed:
+                self._commands.wait(lambda: self._scheduler.has_work, self.heartbeat.rest)
+                self.heartbeat.beat()
                 try:
                     self._obey()
                     self._expire_and_join()
@@ -199,40 +182,28 @@ class Engine:
         except BaseException as error:
             self.fail(error)
 
-    @property
-    def _has_ended(self) -> bool:
-        return self._stopping or self._failure is not None
-
-    def _wait(self) -> None:
-        with self._wake:
-            while not (self._commands or self._has_ended or self._scheduler.has_work):
-                self.heartbeat.rest()
-                self._wake.wait()
-        self.heartbeat.beat()
-
     def _obey(self) -> None:
         """Take the commands. Every mailbox is known before anything is done for its request, and forgotten only with
         its last event, so that whatever fails no request waits for ever."""
-        with self._wake:
-            commands, self._commands = self._commands, []
-        cancelled = []
+        commands = self._commands.take(self._know)
+        cancelled = [command.request_id for command in commands if isinstance(command, Cancel)]
+        for request_id in cancelled:
+            self._mailboxes.remove(request_id)
+            self._scheduler.cancel(request_id)
+            self._editable.discard(request_id)
+        self._runner.leave(cancelled)
         early: list[Command] = []
         for command in commands:
+            if isinstance(command, Cancel) or command.request.request_id not in self._mailboxes:
+                continue
             if isinstance(command, Submit):
-                self._mailboxes[command.request.request_id] = command.mailbox
-        for command in commands:
-            if isinstance(command, Cancel):
-                cancelled.append(command.request_id)
-                self._scheduler.cancel(command.request_id)
-                self._mailboxes.pop(command.request_id, None)
-                self._editable.discard(command.request_id)
-            elif isinstance(command, Submit):
                 self._submit(command.request)
-            elif command.request.request_id in self._mailboxes and not self._edit(command):
+            elif not self._edit(command):
                 early.append(command)
-        self._runner.leave(cancelled)
-        with self._wake:
-            self._commands[:0] = early
+        self._commands.put_back(early)
+
+    def _know(self, command: Submit) -> None:
+        self._mailboxes.add(command.request.request_id, command.mailbox)
 
     def _submit(self, request: Request) -> None:
         if request.editable:
@@ -270,17 +241,20 @@ class Engine:
         if num_rows := self._runner.num_rows:
             self.heartbeat.beat()
             started = time.monotonic()
-            events: list[tuple[Mailbox, Event]] = []
+            events: list[tuple[int, Event]] = []
+            ended: list[int] = []
             for request_id, result in self._runner.step():
                 if isinstance(result, ServiceError):
                     self._fail_alone(request_id, result)
                     continue
-                events.append((self._mailboxes[request_id], result))
+                events.append((request_id, result))
                 if result.is_last:
-                    self._scheduler.finish(request_id)
-                    if not self._runner.is_known(request_id):
-                        del self._mailboxes[request_id]
-            self._deliver(events)
+                    ended.append(request_id)
+            self._mailboxes.deliver(events)
+            for request_id in ended:
+                self._scheduler.finish(request_id)
+                if not self._runner.is_known(request_id):
+                    self._mailboxes.remove(request_id)
             self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
         self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
 
@@ -299,29 +273,17 @@ class Engine:
         self.heartbeat.beat()
         self._observer.step_terminated()
         self._runner.clear()
-        for request_id in list(self._mailboxes):
+        for request_id in self._mailboxes.ids():
             if not self._scheduler.is_waiting(request_id):
                 self._scheduler.cancel(request_id)
                 self._refuse(request_id, StepTimeoutError("a step took too long; try again", pushback_ms=PUSHBACK_MS))
 
     def _refuse(self, request_id: int, error: ServiceError) -> None:
         self._editable.discard(request_id)
-        self._deliver([(self._mailboxes.pop(request_id), error)])
+        self._mailboxes.end(request_id, error)
 
     def _end_all(self, error: ServiceError) -> None:
-        with self._wake:
-            commands, self._commands = self._commands, []
-        mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, Submit))]
-        self._mailboxes.clear()
-        self._deliver([(mailbox, error) for mailbox in mailboxes])
+        self._commands.close(error)
+        self._commands.take(self._know)
+        self._mailboxes.end_all(error)
         self._observer.load_changed(num_running=0, queue_length=0)
-
-    def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
-        if events:
-            self._on_loop(post, events)
-
-    def _on_loop(self, call: Callable[[_Argument], None], argument: _Argument) -> None:
-        """Nothing, where the loop has ended and left this thread behind."""
-        assert self._loop is not None
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call, argument)

@@ -16,8 +16,8 @@ from service.engine.watchdog import Watchdog
 
 
 class EnginePool:
-    """Gives each request to the healthy engine with the fewest rows promised. `start`, `stop` and translations belong to
-    one event loop."""
+    """Gives each request to the healthy engine with the fewest rows promised. `start`, `stop` and translations belong
+    to one event loop."""
 
     def __init__(self, engines: Sequence[Engine], *, step_timeout_s: float = 10.0) -> None:
         """step_timeout_s: what a step or an encode may take before it is ended."""
