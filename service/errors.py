@@ -9,6 +9,8 @@ ServiceError
 ├── QueueFullError          too many requests wait already
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
 ├── EncodeFailedError       this source, and no other, made the encoder fail
+├── RequestFailedError      this request, and no other, made a step fail
+├── StepTimeoutError        the step that this request took part in did not end in time
 ├── StoppingError           the server is stopping
 ├── EngineFailedError       the model's engine has stopped because of a fault
 ├── AbandonedError          the server gave the request up, and nobody asked it to
@@ -19,6 +21,7 @@ nothing that was sent and nothing of the server's inside can be in it.
 """
 
 import re
+from typing import Self
 
 
 class ServiceError(Exception):
@@ -37,6 +40,10 @@ class ServiceError(Exception):
             raise TypeError("an error tells of fields and numbers alone")
         super().__init__(template.format(field=field, **numbers) if field or numbers else template)
         self.pushback_ms = pushback_ms
+
+    def again(self) -> Self:
+        """The same error for another caller."""
+        return type(self)(*self.args, pushback_ms=self.pushback_ms)
 
 
 class InvalidRequestError(ServiceError):
@@ -69,6 +76,14 @@ class DeadlineExceededError(ServiceError):
 
 class EncodeFailedError(ServiceError):
     """This source, and no other, made the encoder fail."""
+
+
+class RequestFailedError(ServiceError):
+    """This request, and no other, made a step fail."""
+
+
+class StepTimeoutError(ServiceError):
+    """The step that this request took part in did not end in time."""
 
 
 class StoppingError(ServiceError):

@@ -26,7 +26,9 @@ from service.errors import (
     ModelNotFoundError,
     PermissionDeniedError,
     QueueFullError,
+    RequestFailedError,
     ServiceError,
+    StepTimeoutError,
     StoppingError,
     UnauthenticatedError,
 )
@@ -44,6 +46,8 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EncodeFailedError: grpc.StatusCode.INTERNAL,
+    RequestFailedError: grpc.StatusCode.INTERNAL,
+    StepTimeoutError: grpc.StatusCode.UNAVAILABLE,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
     AbandonedError: grpc.StatusCode.UNAVAILABLE,

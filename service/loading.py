@@ -69,6 +69,7 @@ def assemble(
                 Slots(onnx_model, limits.max_slots),
                 end_id=manifest.vocabulary.end_id,
                 rules_for=partial(mask_rules, manifest),
+                max_failed_steps=settings.max_failed_steps,
             ),
             limits,
             metrics.engine(manifest.name, manifest.version, num_slots=limits.max_slots),
@@ -76,7 +77,7 @@ def assemble(
         )
         for number in range(settings.num_engines(step_bytes))
     ]
-    pool = EnginePool(engines)
+    pool = EnginePool(engines, step_timeout_s=settings.step_timeout_s)
     texts = open_texts(manifest, onnx_model.folder)
     translator = Translator(manifest, texts, pool, max_text_bytes=settings.max_text_bytes, max_slots=settings.max_slots)
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator)

@@ -34,6 +34,11 @@ class Registry:
         """Every loaded version, by name, then by version."""
         return [self._models[key] for key in sorted(self._models)]
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every version's engines are healthy. From any thread."""
+        return all(model.engine.is_healthy for model in list(self._models.values()))
+
     def find(self, name: str, version: int) -> LoadedModel:
         """Version 0 is the newest one; raises ModelNotFoundError."""
         versions = [number for known, number in self._models if known == name]

@@ -75,6 +75,14 @@ class Settings(BaseSettings):
         description="calls on one connection; 100 where clients connect without a proxy, which shares one among many",
     )
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
+    step_timeout_s: PositiveFloat = Field(
+        10.0,
+        description="seconds that a decoder step or an encode may take before it is ended; the second one that does "
+        "ends the process",
+    )
+    max_failed_steps: PositiveInt = Field(
+        3, description="decoder steps in a row that may fail with no sequence to blame before the process ends"
+    )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     admin_host: str = Field(
         "127.0.0.1", description="address of the ports for operators; another needs tokens or mutual TLS"

@@ -1,10 +1,10 @@
-"""What an editable request keeps so that it can go on from any place of its target."""
+"""Translations that are edited, and what one keeps so that it can go on from any place of its target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-from service.engine.request import Token
+from service.engine.request import StepResult, Token
 from service.model.onnx_model import Floats
 
 
@@ -29,3 +29,13 @@ class History:
         del self.tokens[length:]
         del self._carried[length + 1 :]
         return self._carried[length]
+
+
+class EditableTranslation:
+    """One translation whose beginning can be changed while it is made and after it has ended."""
+
+    def __init__(self, results: AsyncGenerator[StepResult, None], edit: Callable[[tuple[int, ...]], None]) -> None:
+        self.results = results
+        """Each step as it is made, with the number of the edit that it belongs to. Closing it frees all."""
+        self.edit = edit
+        """Give the target another prefix; raises EngineFailedError and StoppingError."""

@@ -11,65 +11,30 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from typing import Protocol
 
+from service.engine.commands import Cancel, Command, Commands, Edit, Event, Mailbox, Submit
+from service.engine.editing import EditableTranslation
+from service.engine.mailboxes import Mailboxes
+from service.engine.observer import Observer
 from service.engine.request import Decoding, Request, StepResult
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits, Scheduler
+from service.engine.watchdog import Heartbeat
 from service.errors import (
     DeadlineExceededError,
     EncodeFailedError,
     EngineFailedError,
     QueueFullError,
+    RequestFailedError,
     ServiceError,
+    StepTimeoutError,
     StoppingError,
 )
+from service.model.errors import InterruptedRunError
+from service.model.interrupt import current_interrupt
 
-Event = StepResult | ServiceError
-Mailbox = asyncio.Queue[Event]
-
-
-class Observer(Protocol):
-    """Told about each encode and each step, on the engine's thread; times in seconds."""
-
-    def joined(self, *, num_requests: int, seconds: float) -> None: ...
-
-    def step_made(self, *, num_rows: int, seconds: float) -> None: ...
-
-    def load_changed(self, *, num_rows: int, queue_length: int, queue_tokens: int) -> None: ...
-
-    def encode_failed(self, error: Exception) -> None: ...
-
-
-@dataclass(frozen=True)
-class _Submit:
-    request: Request
-    mailbox: Mailbox
-
-
-@dataclass(frozen=True)
-class _Edit:
-    request: Request
-    prefix: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Cancel:
-    request_id: int
-
-
-_Command = _Submit | _Edit | _Cancel
-
-
-class EditableTranslation:
-    """One translation whose beginning can be changed while it is made and after it has ended."""
-
-    def __init__(self, results: AsyncGenerator[StepResult, None], edit: Callable[[tuple[int, ...]], None]) -> None:
-        self.results = results
-        """Each step as it is made, with the number of the edit that it belongs to. Closing it frees all."""
-        self.edit = edit
-        """Give the target another prefix; raises EngineFailedError and StoppingError."""
+PUSHBACK_MS = 1_000
+"""After a step that was ended, in milliseconds."""
 
 
 class Engine:
@@ -84,44 +49,60 @@ class Engine:
         *,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """name is the thread's; on_failure is called on the event loop if a fault ends the thread."""
+        """name is the thread's; on_failure is called on the event loop, once, if a fault ends the engine."""
         self._runner = runner
         self._scheduler = Scheduler(limits)
         self._observer = observer
         self._on_failure = on_failure
         self._ids = itertools.count(1)
-        self._wake = threading.Condition()
-        self._commands: list[_Command] = []
-        self._stopping = False
+        self._commands = Commands()
+        self._failing = threading.Lock()
         self._failure: BaseException | None = None
-        self._mailboxes: dict[int, Mailbox] = {}
+        self._mailboxes = Mailboxes()
         self._editable: set[int] = set()
         self._max_editable = limits.max_slots
+        self.heartbeat = Heartbeat()
+        """What the thread is at."""
         self.num_rows_promised = 0
         """Rows that the translations under way may come to take, waiting ones too."""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_started = False
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether the thread runs and nothing has ended it; from any thread."""
-        return self._failure is None and self._thread.is_alive()
 
     def start(self) -> None:
         """Start the thread; translations are delivered to the running event loop."""
-        self._loop = asyncio.get_running_loop()
+        self._mailboxes.open()
         self._thread.start()
+        self._has_started = True
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the thread is there and its work not overdue."""
+        return self._failure is None and self._thread.is_alive() and not self.heartbeat.interrupt.is_set
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the thread, once started, has ended without a reason."""
+        return self._has_started and not self._commands.are_closed and not self._thread.is_alive()
 
     async def stop(self, *, timeout_s: float = 5.0) -> bool:
         """End the thread after its current step; translations that still run get StoppingError.
 
-        False where the step has not ended in time: the thread is then left behind.
+        False where the step has not ended in time, or does not end: the thread is then left behind.
         """
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        await asyncio.to_thread(self._thread.join, timeout_s)
+        if not self._commands.are_closed:
+            self._commands.close(StoppingError("the server is stopping"))
+        await asyncio.to_thread(self._thread.join, timeout_s if self._failure is None else 0.0)
         return not self._thread.is_alive()
+
+    def fail(self, error: BaseException) -> None:
+        """End every request, now and from now on, for a fault that is not a request's. From any thread; the first fault
+        counts."""
+        with self._failing:
+            if self._failure is not None:
+                return
+            self._failure = error
+        self._end_all(EngineFailedError("the model's engine has failed", pushback_ms=PUSHBACK_MS))
+        self._mailboxes.on_loop(self._on_failure, error)
 
     def translate(
         self,
@@ -164,11 +145,11 @@ class Engine:
         request = Request(
             next(self._ids), source_ids, decoding, include_attention=include_attention, seed=seed, editable=True
         )
-        return EditableTranslation(self._results(request), lambda prefix: self._command(_Edit(request, prefix)))
+        return EditableTranslation(self._results(request), lambda prefix: self._commands.add(Edit(request, prefix)))
 
     async def _results(self, request: Request) -> AsyncGenerator[StepResult, None]:
         mailbox: Mailbox = asyncio.Queue()
-        self._command(_Submit(request, mailbox))
+        self._commands.add(Submit(request, mailbox))
         self.num_rows_promised += request.decoding.num_rows
         ended = False
         try:
@@ -176,70 +157,53 @@ class Engine:
                 event = await mailbox.get()
                 if isinstance(event, ServiceError):
                     ended = True
-                    raise type(event)(*event.args, pushback_ms=event.pushback_ms)
+                    raise event.again()
                 ended = event.is_last and not request.editable
                 yield event
         finally:
             self.num_rows_promised -= request.decoding.num_rows
             if not ended:
-                self._command(_Cancel(request.request_id))
-
-    def _command(self, command: _Command) -> None:
-        with self._wake:
-            if not isinstance(command, _Cancel):
-                self._refuse_if_ended()
-            self._commands.append(command)
-            self._wake.notify()
-
-    def _refuse_if_ended(self) -> None:
-        if self._failure is not None:
-            raise EngineFailedError("the model's engine has failed")
-        if self._stopping:
-            raise StoppingError("the server is stopping")
+                self._commands.add(Cancel(request.request_id))
 
     def _main(self) -> None:
+        current_interrupt.set(self.heartbeat.interrupt)
         try:
-            while not self._stopping:
-                self._wait()
-                self._obey()
-                self._expire_and_join()
-                self._step()
-            self._end_all(StoppingError("the server is stopping"))
-        except Exception as error:
-            with self._wake:
-                self._failure = error
-            self._end_all(EngineFailedError("the model's engine has failed"))
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._on_failure, error)
-
-    def _wait(self) -> None:
-        with self._wake:
-            while not (self._commands or self._stopping or self._scheduler.has_work):
-                self._wake.wait()
+            while not self._commands.are_closed:
+                self._commands.wait(lambda: self._scheduler.has_work, self.heartbeat.rest)
+                self.heartbeat.beat()
+                try:
+                    self._obey()
+                    self._expire_and_join()
+                    self._step()
+                except InterruptedRunError:
+                    self._end_interrupted()
+            if self._failure is None:
+                self._end_all(StoppingError("the server is stopping"))
+        except BaseException as error:
+            self.fail(error)
 
     def _obey(self) -> None:
         """Take the commands. Every mailbox is known before anything is done for its request, and forgotten only with
         its last event, so that whatever fails no request waits for ever."""
-        with self._wake:
-            commands, self._commands = self._commands, []
-        cancelled = []
-        early: list[_Command] = []
-        for command in commands:
-            if isinstance(command, _Submit):
-                self._mailboxes[command.request.request_id] = command.mailbox
-        for command in commands:
-            if isinstance(command, _Cancel):
-                cancelled.append(command.request_id)
-                self._scheduler.cancel(command.request_id)
-                self._mailboxes.pop(command.request_id, None)
-                self._editable.discard(command.request_id)
-            elif isinstance(command, _Submit):
-                self._submit(command.request)
-            elif command.request.request_id in self._mailboxes and not self._edit(command):
-                early.append(command)
+        commands = self._commands.take(self._know)
+        cancelled = [command.request_id for command in commands if isinstance(command, Cancel)]
+        for request_id in cancelled:
+            self._mailboxes.remove(request_id)
+            self._scheduler.cancel(request_id)
+            self._editable.discard(request_id)
         self._runner.leave(cancelled)
-        with self._wake:
-            self._commands[:0] = early
+        early: list[Command] = []
+        for command in commands:
+            if isinstance(command, Cancel) or command.request.request_id not in self._mailboxes:
+                continue
+            if isinstance(command, Submit):
+                self._submit(command.request)
+            elif not self._edit(command):
+                early.append(command)
+        self._commands.put_back(early)
+
+    def _know(self, command: Submit) -> None:
+        self._mailboxes.add(command.request.request_id, command.mailbox)
 
     def _submit(self, request: Request) -> None:
         if request.editable:
@@ -247,12 +211,17 @@ class Engine:
         if len(self._editable) > self._max_editable or not self._scheduler.submit(request):
             self._refuse(request.request_id, QueueFullError("too many requests wait; try again later"))
 
-    def _edit(self, command: _Edit) -> bool:
+    def _edit(self, command: Edit) -> bool:
         """Obey an edit; False where the request has not begun, and the edit must wait."""
         request_id = command.request.request_id
         if not self._runner.is_known(request_id):
             return False
-        if not self._runner.edit(request_id, command.prefix) and not self._scheduler.is_waiting(request_id):
+        try:
+            is_running = self._runner.edit(request_id, command.prefix)
+        except RequestFailedError as failure:
+            self._fail_alone(request_id, failure)
+            return True
+        if not is_running and not self._scheduler.is_waiting(request_id):
             self._submit(command.request)
         return True
 
@@ -262,23 +231,30 @@ class Engine:
         for request_id in schedule.expired:
             self._refuse(request_id, DeadlineExceededError("the deadline passed before the translation ended"))
         if schedule.joining:
+            self.heartbeat.beat()
             started = time.monotonic()
-            for request_id, error in self._runner.join(schedule.joining):
-                self._scheduler.cancel(request_id)
-                self._observer.encode_failed(error)
-                self._refuse(request_id, EncodeFailedError("the source could not be encoded"))
+            for request_id, failure in self._runner.join(schedule.joining):
+                self._fail_alone(request_id, failure)
             self._observer.joined(num_requests=len(schedule.joining), seconds=time.monotonic() - started)
 
     def _step(self) -> None:
         if num_rows := self._runner.num_rows:
+            self.heartbeat.beat()
             started = time.monotonic()
-            results = self._runner.step()
-            self._deliver([(self._mailboxes[request_id], result) for request_id, result in results])
-            for request_id, result in results:
+            events: list[tuple[int, Event]] = []
+            ended: list[int] = []
+            for request_id, result in self._runner.step():
+                if isinstance(result, ServiceError):
+                    self._fail_alone(request_id, result)
+                    continue
+                events.append((request_id, result))
                 if result.is_last:
-                    self._scheduler.finish(request_id)
-                    if not self._runner.is_known(request_id):
-                        del self._mailboxes[request_id]
+                    ended.append(request_id)
+            self._mailboxes.deliver(events)
+            for request_id in ended:
+                self._scheduler.finish(request_id)
+                if not self._runner.is_known(request_id):
+                    self._mailboxes.remove(request_id)
             self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
         self._observer.load_changed(
             num_rows=self._runner.num_rows,
@@ -286,24 +262,32 @@ class Engine:
             queue_tokens=self._scheduler.queue_tokens,
         )
 
+    def _fail_alone(self, request_id: int, failure: ServiceError) -> None:
+        """A request that has no row any more has failed, and no other."""
+        self._scheduler.cancel(request_id)
+        cause = failure.__cause__ or failure
+        if isinstance(failure, EncodeFailedError):
+            self._observer.encode_failed(cause)
+        else:
+            self._observer.row_failed(cause)
+        self._refuse(request_id, failure)
+
+    def _end_interrupted(self) -> None:
+        """Work was ended since it was overdue: so are all requests but those that have not begun."""
+        self.heartbeat.beat()
+        self._observer.step_terminated()
+        self._runner.clear()
+        for request_id in self._mailboxes.ids():
+            if not self._scheduler.is_waiting(request_id):
+                self._scheduler.cancel(request_id)
+                self._refuse(request_id, StepTimeoutError("a step took too long; try again", pushback_ms=PUSHBACK_MS))
+
     def _refuse(self, request_id: int, error: ServiceError) -> None:
         self._editable.discard(request_id)
-        self._deliver([(self._mailboxes.pop(request_id), error)])
+        self._mailboxes.end(request_id, error)
 
     def _end_all(self, error: ServiceError) -> None:
-        with self._wake:
-            commands, self._commands = self._commands, []
-        mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, _Submit))]
-        self._mailboxes.clear()
-        self._deliver([(mailbox, error) for mailbox in mailboxes])
+        self._commands.close(error)
+        self._commands.take(self._know)
+        self._mailboxes.end_all(error)
         self._observer.load_changed(num_rows=0, queue_length=0, queue_tokens=0)
-
-    def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
-        if events:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(_post, events)
-
-
-def _post(events: list[tuple[Mailbox, Event]]) -> None:
-    for mailbox, event in events:
-        mailbox.put_nowait(event)

@@ -9,21 +9,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from service.engine.engine import EditableTranslation, Engine
+from service.engine.editing import EditableTranslation
+from service.engine.engine import Engine
 from service.engine.request import Decoding, StepResult
+from service.engine.watchdog import Watchdog
 
 
 class EnginePool:
-    """Gives each request to the engine with the fewest rows promised. `start`, `stop` and translations belong to one
-    event loop."""
+    """Gives each request to the healthy engine with the fewest rows promised. `start`, `stop` and translations belong
+    to one event loop."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], *, step_timeout_s: float = 10.0) -> None:
+        """step_timeout_s: what a step or an encode may take before it is ended."""
         self._engines = tuple(engines)
+        self._watchdog = Watchdog(self._engines, timeout_s=step_timeout_s)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every engine's thread is there, with nothing overdue, and looked after. From any thread."""
+        return self._watchdog.is_alive and all(engine.is_healthy for engine in self._engines)
 
     def start(self) -> None:
         """Start every engine's thread."""
         for engine in self._engines:
             engine.start()
+        self._watchdog.start()
 
     @property
     def is_healthy(self) -> bool:
@@ -32,7 +42,9 @@ class EnginePool:
 
     async def stop(self) -> bool:
         """Stop every engine, as `Engine.stop`; False where a step has not ended in time."""
-        return all(await asyncio.gather(*(engine.stop() for engine in self._engines)))
+        has_stopped = all(await asyncio.gather(*(engine.stop() for engine in self._engines)))
+        self._watchdog.stop()
+        return has_stopped
 
     def translate(
         self,
@@ -68,4 +80,4 @@ class EnginePool:
         )
 
     def _least_loaded(self) -> Engine:
-        return min(self._engines, key=lambda engine: engine.num_rows_promised)
+        return min(self._engines, key=lambda engine: (not engine.is_healthy, engine.num_rows_promised))

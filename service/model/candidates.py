@@ -5,11 +5,13 @@ It does not know how a token is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
+from service.model.errors import NotFiniteError
 from service.model.memory import Memory, host_zeros, on_host
 from service.model.onnx_model import Floats, Ids, OnnxModel
 from service.model.row import Row
@@ -20,12 +22,25 @@ Fetch = Callable[[], Floats]
 
 class Candidates:
     """A step's results, for each row: ids and log_probabilities (rows, num_candidates), best first. Views that the next
-    step overwrites."""
+    step overwrites.
+
+    error: what the step of all rows failed with, if it did. Then each row was run without those that fail by
+    themselves; culprits: these and their errors, whose results are anything.
+    """
 
     def __init__(
-        self, ids: Ids, log_probabilities: Floats, logits: Floats | Fetch, attention: Floats | Fetch | None
+        self,
+        ids: Ids,
+        log_probabilities: Floats,
+        logits: Floats | Fetch,
+        attention: Floats | Fetch | None,
+        *,
+        error: Exception | None = None,
+        culprits: Mapping[int, Exception] = MappingProxyType({}),
     ) -> None:
         """What is to be fetched is fetched once, when somebody reads it, which must be before the next step."""
+        self.error = error
+        self.culprits = culprits
         self.ids = ids
         self.log_probabilities = log_probabilities
         self._logits = logits
@@ -44,6 +59,18 @@ class Candidates:
         if self._attention is not None and not isinstance(self._attention, np.ndarray):
             self._attention = self._attention()
         return self._attention
+
+    def bad_rows(self, *, with_attention: bool) -> Mapping[int, Exception]:
+        """The rows whose results nobody may use, and why: the culprits, and those that hold something that is no finite
+        number, which spoils every log-probability of its row. with_attention: that must be finite too."""
+        is_finite = np.isfinite(self.log_probabilities)
+        if with_attention and self.attention is not None:
+            is_finite = np.concatenate((is_finite, np.isfinite(self.attention)), axis=1)
+        if is_finite.all():
+            return self.culprits
+        (places,) = np.nonzero(~is_finite.all(axis=1))
+        error = NotFiniteError("the graph's result is not a finite number")
+        return dict.fromkeys(places.tolist(), error) | dict(self.culprits)
 
     def rows(self) -> list[Row]:
         """The same, row by row."""
@@ -78,24 +105,26 @@ class Outputs:
         if self._attention is not None:
             self._attention = self._room("attention", width)
 
-    def bindings(self, num_rows: int) -> dict[str, Memory]:
-        """The first num_rows rows, for the step graph."""
+    def bindings(self, first: int, stop: int) -> dict[str, Memory]:
+        """Rows first to stop - 1, for the step graph."""
         outputs = {
-            "candidate_ids": on_host(self._ids[:num_rows]),
-            "candidate_log_probabilities": on_host(self._log_probabilities[:num_rows]),
-            "logits": _memory(self._logits).rows(0, num_rows),
+            "candidate_ids": on_host(self._ids[first:stop]),
+            "candidate_log_probabilities": on_host(self._log_probabilities[first:stop]),
+            "logits": _memory(self._logits).rows(first, stop),
         }
         if self._attention is not None:
-            outputs["attention"] = _memory(self._attention).rows(0, num_rows)
+            outputs["attention"] = _memory(self._attention).rows(first, stop)
         return outputs
 
-    def candidates(self, num_rows: int) -> Candidates:
-        """What the step graph has written."""
+    def candidates(self, num_rows: int, *, error: Exception | None, culprits: Mapping[int, Exception]) -> Candidates:
+        """What the step graph has written; see Candidates for what went wrong."""
         return Candidates(
             self._ids[:num_rows],
             self._log_probabilities[:num_rows],
             self._made(self._logits, num_rows),
             None if self._attention is None else self._made(self._attention, num_rows),
+            error=error,
+            culprits=culprits,
         )
 
     def _room(self, name: str, size: int) -> Floats | Memory:

@@ -81,6 +81,12 @@ class DeviceStates:
         for name in self._new:
             self._write(name, row, carried[name])
 
+    def wipe(self, row: int, *, age: int) -> None:  # noqa: ARG002
+        self._settle()
+        for name, state in self._states.items():
+            if state.kind == "growing":
+                self._write(name, row, np.zeros(self._memory[name].shape[1:], np.float32))
+
     def resize(self, width: int, num_rows: int) -> None:
         self._settle()
         self._spare.clear()
@@ -95,9 +101,12 @@ class DeviceStates:
     def bindings(self, num_rows: int) -> Bindings:
         self._num_used = num_rows
         self._settle()
-        inputs = {name: memory.rows(0, num_rows) for name, memory in self._memory.items()}
+        return self.window(0, num_rows)
+
+    def window(self, first: int, stop: int) -> Bindings:
+        inputs = {name: memory.rows(first, stop) for name, memory in self._memory.items()}
         growing = {f"new_{name}": inputs[name] for name, state in self._states.items() if state.kind == "growing"}
-        return inputs, growing | {f"new_{name}": memory.rows(0, num_rows) for name, memory in self._new.items()}
+        return inputs, growing | {f"new_{name}": memory.rows(first, stop) for name, memory in self._new.items()}
 
     def advance(self, bound: Bound, num_rows: int) -> None:
         if not self._new:

@@ -5,20 +5,24 @@ It does not know what the graph computes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from service.model.errors import BundleError, ProviderError
+from service.model.errors import BundleError, DeviceFailedError, InterruptedRunError, ProviderError
+from service.model.interrupt import current_interrupt
 from service.model.memory import HOST, Memory, Place, on_host
 
 Provider = tuple[str, dict[str, str]]
 Array = npt.NDArray[Any]
+_Result = TypeVar("_Result")
 
 CPU: tuple[Provider, ...] = (("CPUExecutionProvider", {}),)
 SPIN_US = 20
@@ -30,6 +34,11 @@ addition and the LayerNormalization that it stands for."""
 _ONNX_TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
 DEFAULTS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """Options of providers where nobody says otherwise: float32 products are float32 products, as the certificates say."""
+_DEVICE_ERRORS = {"EPFail", "DeviceReset"}
+_DEVICE_MESSAGE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND|NCCL) (?:failure|error)|cudaError", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile("Failed to allocate memory|Available memory of")
+"""How onnxruntime says that a call of CUDA has failed, and that its arena has no memory left, whatever the exception's
+type. After most failures of CUDA every later call in the process fails too (onnxruntime issue 10343)."""
 _DEVICES = {"Cuda": "cuda"}
 """Devices by the names of their memories; every other memory is the host's."""
 
@@ -65,6 +74,7 @@ class Session:
             options.profile_file_prefix = str(profile)
         self._session = _load(path, options, providers)
         self.execution_provider: str = self._session.get_providers()[0]
+        self.uses_device = self.execution_provider != "CPUExecutionProvider"
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
         self.input_places = dict(zip(self.inputs, map(_place, self._session.get_input_memory_infos()), strict=True))
@@ -76,7 +86,8 @@ class Session:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Every output by name, in memory of the host."""
-        return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
+        values = _run(partial(self._session.run, None, inputs), uses_device=self.uses_device)
+        return dict(zip(self.outputs, values, strict=True))
 
     def run_into(self, inputs: Mapping[str, Array], places: Mapping[str, Place]) -> dict[str, Array | Memory]:
         """Every output by name: those with a place in memory there, the others as `run` gives them."""
@@ -85,7 +96,7 @@ class Session:
 
     def bind(self, inputs: Mapping[str, Memory], outputs: Mapping[str, Memory]) -> Bound:
         """The graph over fixed memory, wherever it is."""
-        bound = Bound(self._session, self.input_places)
+        bound = Bound(self._session, self.input_places, uses_device=self.uses_device)
         bound.bind(inputs, outputs)
         return bound
 
@@ -93,14 +104,17 @@ class Session:
 class Bound:
     """A graph over fixed memory. `run` reads the inputs and writes the outputs, nothing else."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, input_places: Mapping[str, Place]) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, input_places: Mapping[str, Place], *, uses_device: bool
+    ) -> None:
         self._session = session
         self._binding = session.io_binding()
         self._input_places = input_places
         self._inputs: dict[str, Memory] = {}
         self._outputs: dict[str, Memory] = {}
         self._elsewhere: dict[str, Memory] = {}
-        self._uses_device = any(place != HOST for place in input_places.values())
+        self._uses_device = uses_device
+        self._is_on_device = any(place != HOST for place in input_places.values())
 
     def bind(self, inputs: Mapping[str, Memory], outputs: Mapping[str, Memory]) -> None:
         """Take other memory for some inputs and outputs."""
@@ -115,16 +129,9 @@ class Bound:
         self._outputs.update(outputs)
 
     def run(self) -> None:
-        """Compute once; releases the interpreter lock meanwhile."""
-        if not self._uses_device:
-            self._session.run_with_iobinding(self._binding)
-            return
-        # onnxruntime copies an input to the memory that it is read from when it is bound, and only then.
-        for name, memory in self._elsewhere.items():
-            self._bind_input(name, memory)
-        self._binding.synchronize_inputs()
-        self._session.run_with_iobinding(self._binding)
-        self._binding.synchronize_outputs()
+        """Compute once; releases the interpreter lock meanwhile. Raises RunError, and what onnxruntime raises where it
+        fails for a reason that lies in the inputs; the outputs then hold anything."""
+        _run(self._run, uses_device=self._uses_device)
 
     def run_into(self, places: Mapping[str, Place | None]) -> dict[str, Array | Memory]:
         """Compute once, with the outputs in memory that onnxruntime takes at these places; None gives an array."""
@@ -135,9 +142,42 @@ class Bound:
         values = zip(places.items(), self._binding.get_outputs(), strict=True)
         return {name: value.numpy() if place is None else _memory(place, value) for (name, place), value in values}
 
+    def _run(self, options: onnxruntime.RunOptions) -> None:
+        if not self._is_on_device:
+            self._session.run_with_iobinding(self._binding, options)
+            return
+        # onnxruntime copies an input to the memory that it is read from when it is bound, and only then.
+        for name, memory in self._elsewhere.items():
+            self._bind_input(name, memory)
+        self._binding.synchronize_inputs()
+        self._session.run_with_iobinding(self._binding, options)
+        self._binding.synchronize_outputs()
+
     def _bind_input(self, name: str, memory: Memory) -> None:
         place = memory.place
         self._binding.bind_input(name, place.device, place.number, memory.dtype, memory.shape, memory.address)
+
+
+def _run(run: Callable[[onnxruntime.RunOptions], _Result], *, uses_device: bool) -> _Result:
+    """Run with options that the thread's interrupt can end it by; they are new for each run, since what is ended stays
+    ended. Raises RunError for a failure whose reason lies in no row."""
+    options = onnxruntime.RunOptions()
+    if (interrupt := current_interrupt.get()) is not None:
+        interrupt.begin(partial(setattr, options, "terminate", True))
+    try:
+        return run(options)
+    except Exception as error:
+        if options.terminate:
+            raise InterruptedRunError("the run was ended") from error
+        if uses_device and _is_of_device(error):
+            raise DeviceFailedError(str(error).partition("\n")[0]) from error
+        raise
+
+
+def _is_of_device(error: Exception) -> bool:
+    message = str(error)
+    says_so = _DEVICE_MESSAGE.search(message) or _OUT_OF_MEMORY.search(message)
+    return type(error).__name__ in _DEVICE_ERRORS or says_so is not None
 
 
 def empty(place: Place, shape: tuple[int, ...]) -> Memory:
@@ -182,6 +222,7 @@ def _load(
         )
     except Exception as error:
         raise BundleError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    session.disable_fallback()
     missing = [name for name, _ in providers if name not in session.get_providers()]
     if missing:
         raise ProviderError(f"{', '.join(missing)} could not start here; onnxruntime would run without it")

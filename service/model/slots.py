@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.model.candidates import Candidates, Outputs
+from service.model.culprits import ALL_ROWS_FAIL, run_apart
 from service.model.device_states import DeviceStates
+from service.model.errors import TokenRangeError
 from service.model.memory import Memory, on_host
 from service.model.noise import gumbel_noise
 from service.model.onnx_model import Floats, Ids, OnnxModel
 from service.model.session import Bound
-from service.model.states import HostStates, States
+from service.model.states import Bindings, HostStates, States
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Slots:
         self._model = model
         self._manifest = manifest
         self.max_rows = max_rows
+        self.target_size = manifest.vocabulary.target_size
         self.num_rows = 0
         self._width = manifest.length_multiple
         self._token_ids = np.zeros(max_rows, np.int64)
@@ -64,12 +67,14 @@ class Slots:
         self._bound: Bound | None = None
 
     def encode(self, sources: Sequence[Sequence[int]]) -> Encoded:
-        """Encode sources together, each ending in the end of the sentence. No row changes."""
+        """Encode sources together, each ending in the end of the sentence. No row changes. Raises TokenRangeError."""
         lengths = np.array([len(source) for source in sources], np.int64)
         width = self._manifest.padded(int(lengths.max()))
         source_ids = np.zeros((len(sources), width), np.int64)
         for row, source in enumerate(sources):
             source_ids[row, : len(source)] = source
+        if source_ids.min() < 0 or source_ids.max() >= self._manifest.vocabulary.source_size:
+            raise TokenRangeError("a token of a source is not in the vocabulary")
         return Encoded(lengths, width, self._model.encode_in_place(source_ids, lengths))
 
     def join(self, encoded: Encoded, seeds: Sequence[int | None] | None = None) -> None:
@@ -96,6 +101,12 @@ class Slots:
         self.num_rows = last
         self._bound = None
         return last
+
+    def wipe(self, row: int) -> None:
+        """Forget what a row that is about to leave has computed: attention weighs what lies behind the entries of a row
+        with 0, and 0 times what is not finite is not 0."""
+        for states in self._groups:
+            states.wipe(row, age=int(self._positions[row]) + 1)
 
     def fork(self, rows: Sequence[int]) -> None:
         """Append a copy of each of these rows, after the rows in use."""
@@ -129,10 +140,10 @@ class Slots:
             states.put_back(row, snapshot.states)
         self._source_lengths[row] = snapshot.source_length
         self._seeds[row] = snapshot.seed
-        self.num_rows += 1
-        self._bound = None
         self._positions[row] = snapshot.position
         self.rewind(row, target_ids, carried)
+        self.num_rows += 1
+        self._bound = None
 
     def rewind(self, row: int, target_ids: Sequence[int], carried: Mapping[str, Floats]) -> None:
         """Take a row back to where its target began with target_ids, with the carried states of then."""
@@ -163,20 +174,32 @@ class Slots:
             self._seeds[target] = self._seeds[source]
 
     def step(self) -> Candidates:
-        """Advance every row by one position from its previous token."""
+        """Advance every row by one position from its previous token.
+
+        If the graph fails on all rows together, it runs on parts of them. A run can be repeated: it reads the
+        tokens, the positions and the carried states, which change only here, after it, and writes besides its results
+        the new carried states and the entries of growing states at the positions, which nothing reads before they are
+        written.
+        """
+        num_rows = self.num_rows
         if self._bound is None:
             self._resize(self._needed_width())
-            self._bound = self._bind()
+            self._bound = self._bind(0, num_rows, [states.bindings(num_rows) for states in self._groups])
         self._draw_noise()
-        self._bound.run()
-        num_rows = self.num_rows
+        failed, culprits = None, dict[int, Exception]()
+        try:
+            self._bound.run()
+        except ALL_ROWS_FAIL:
+            raise
+        except Exception as error:
+            failed, culprits = error, run_apart(self._run_window, num_rows)
         for states in self._groups:
             states.advance(self._bound, num_rows)
         self._positions[:num_rows] += 1
-        return self._outputs.candidates(num_rows)
+        return self._outputs.candidates(num_rows, error=failed, culprits=culprits)
 
     def choose(self, token_ids: Sequence[int]) -> None:
-        """The token that each row continues from."""
+        """The token that each row continues from, each in the target vocabulary."""
         self._token_ids[: self.num_rows] = token_ids
 
     def _draw_noise(self) -> None:
@@ -186,16 +209,18 @@ class Slots:
                     length = int(self._source_lengths[row])
                     self._host.arrays[name][row, :length] = gumbel_noise(seed, int(self._positions[row]), length)
 
-    def _bind(self) -> Bound:
-        rows = slice(self.num_rows)
+    def _run_window(self, first: int, stop: int) -> None:
+        self._bind(first, stop, [states.window(first, stop) for states in self._groups]).run()
+
+    def _bind(self, first: int, stop: int, states: Sequence[Bindings]) -> Bound:
+        rows = slice(first, stop)
         inputs = {
             "token_ids": on_host(self._token_ids[rows]),
             "positions": on_host(self._positions[rows]),
             "source_lengths": on_host(self._source_lengths[rows]),
         }
-        outputs = self._outputs.bindings(self.num_rows)
-        for states in self._groups:
-            more_inputs, more_outputs = states.bindings(self.num_rows)
+        outputs = self._outputs.bindings(first, stop)
+        for more_inputs, more_outputs in states:
             inputs |= more_inputs
             outputs |= more_outputs
         return self._model.bind_step_memory(inputs, outputs)

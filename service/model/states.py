@@ -41,11 +41,17 @@ class States(Protocol):
     def replace(self, row: int, carried: Mapping[str, Floats]) -> None:
         """Give a row other carried states."""
 
+    def wipe(self, row: int, *, age: int) -> None:
+        """Make the first `age` entries of growing states zero."""
+
     def resize(self, width: int, num_rows: int) -> None:
         """Give the source axes another length; the first num_rows rows keep what fits."""
 
     def bindings(self, num_rows: int) -> Bindings:
-        """The first num_rows rows, for the step graph."""
+        """The first num_rows rows, which are all that are in use, for the step graph."""
+
+    def window(self, first: int, stop: int) -> Bindings:
+        """Some of the rows that were bound, for the step graph."""
 
     def advance(self, bound: Bound, num_rows: int) -> None:
         """The step graph has run: what it made of the carried states is what its next run reads."""
@@ -112,6 +118,11 @@ class HostStates:
         for name in self._new:
             self.arrays[name][row] = carried[name]
 
+    def wipe(self, row: int, *, age: int) -> None:
+        for state in self._states:
+            if state.kind == "growing":
+                self.arrays[state.name][row][entries(state, source_length=0, age=age)] = 0.0
+
     def resize(self, width: int, num_rows: int) -> None:
         for state in self._states:
             if "source_length" not in state.axes:
@@ -123,9 +134,12 @@ class HostStates:
             self.arrays[state.name], self._memory[state.name] = new, on_host(new)
 
     def bindings(self, num_rows: int) -> Bindings:
-        inputs = {name: memory.rows(0, num_rows) for name, memory in self._memory.items()}
+        return self.window(0, num_rows)
+
+    def window(self, first: int, stop: int) -> Bindings:
+        inputs = {name: memory.rows(first, stop) for name, memory in self._memory.items()}
         growing = {f"new_{state.name}": inputs[state.name] for state in self._states if state.kind == "growing"}
-        return inputs, growing | {name: memory.rows(0, num_rows) for name, memory in self._new_memory.items()}
+        return inputs, growing | {name: memory.rows(first, stop) for name, memory in self._new_memory.items()}
 
     def advance(self, bound: Bound, num_rows: int) -> None:  # noqa: ARG002
         for name, new in self._new.items():

@@ -37,6 +37,7 @@ class EngineMetrics:
     def __init__(self, num_slots: int) -> None:
         self.num_slots = num_slots
         self.num_rows = self.queue_length = self.queue_tokens = self.num_encode_failures = 0
+        self.num_failed_rows = self.num_terminated_steps = 0
         self.steps = Tally(STEP_BUCKETS)
         self.encodes = Tally(STEP_BUCKETS)
         self.rows = Tally(ROW_BUCKETS)
@@ -48,9 +49,17 @@ class EngineMetrics:
         self.encodes.observe(seconds)
         self._num_joined += num_requests
 
-    def encode_failed(self, error: Exception) -> None:
+    def encode_failed(self, error: BaseException) -> None:
         self.num_encode_failures += 1
         _log.error("encode failed", exc_info=error)
+
+    def row_failed(self, error: BaseException) -> None:
+        self.num_failed_rows += 1
+        _log.error("request failed alone in a step", exc_info=error)
+
+    def step_terminated(self) -> None:
+        self.num_terminated_steps += 1
+        _log.error("a step did not end in time and was ended")
 
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self.steps.observe(seconds)
@@ -89,12 +98,11 @@ class EngineCollector(Collector):
             for labels, group in engines:
                 gauge.add_metric(labels, sum(map(count, group)))
             yield gauge
-        failures = CounterMetricFamily(
-            "stepstream_encode_failures", "Sources that the encoder failed on", labels=("model", "version")
-        )
-        for labels, group in engines:
-            failures.add_metric(labels, sum(engine.num_encode_failures for engine in group))
-        yield failures
+        for name, meaning, count in _COUNTERS:
+            counter = CounterMetricFamily(name, meaning, labels=("model", "version"))
+            for labels, group in engines:
+                counter.add_metric(labels, sum(map(count, group)))
+            yield counter
         for name, meaning, bounds, tally in _HISTOGRAMS:
             histogram = HistogramMetricFamily(name, meaning, labels=("model", "version"))
             for labels, group in engines:
@@ -107,6 +115,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[EngineMetrics], int]], ...] = (
     ("stepstream_slots_in_use", "Sequences in the decoder steps", lambda engine: engine.num_rows),
     ("stepstream_queue_depth", "Requests that wait for a slot", lambda engine: engine.queue_length),
     ("stepstream_queue_tokens", "Source tokens of the requests that wait", lambda engine: engine.queue_tokens),
+)
+_COUNTERS: tuple[tuple[str, str, Callable[[EngineMetrics], int]], ...] = (
+    ("stepstream_encode_failures", "Sources that the encoder failed on", lambda engine: engine.num_encode_failures),
+    ("stepstream_failed_rows", "Requests that failed alone in a step", lambda engine: engine.num_failed_rows),
+    ("stepstream_terminated_steps", "Steps that did not end in time", lambda engine: engine.num_terminated_steps),
 )
 _HISTOGRAMS: tuple[tuple[str, str, Sequence[float], Callable[[EngineMetrics], Tally]], ...] = (
     ("stepstream_step_duration_seconds", "Decoder steps", STEP_BUCKETS, lambda engine: engine.steps),

@@ -29,6 +29,7 @@ class FakeRows:
         self.ages: list[int] = []
         self.rows_by_step: list[int] = []
         self.fail = False
+        self.target_size = VOCABULARY_SIZE
 
     @property
     def num_rows(self) -> int:
@@ -44,6 +45,9 @@ class FakeRows:
         for length, source in zip(encoded.lengths, encoded.states["source"], strict=True):
             self.sources.append(source[:length].astype(int).tolist())
             self.ages.append(0)
+
+    def wipe(self, row: int) -> None:
+        pass
 
     def fork(self, rows: Sequence[int]) -> None:
         self.sources += [list(self.sources[row]) for row in rows]
@@ -102,13 +106,21 @@ class RecordingObserver:
         self.num_rows = 0
         self.queue_length = self.queue_tokens = 0
         self.steps: list[int] = []
-        self.encode_errors: list[Exception] = []
+        self.encode_errors: list[BaseException] = []
+        self.row_errors: list[BaseException] = []
+        self.num_terminated = 0
 
     def joined(self, *, num_requests: int, seconds: float) -> None:
         pass
 
-    def encode_failed(self, error: Exception) -> None:
+    def encode_failed(self, error: BaseException) -> None:
         self.encode_errors.append(error)
+
+    def row_failed(self, error: BaseException) -> None:
+        self.row_errors.append(error)
+
+    def step_terminated(self) -> None:
+        self.num_terminated += 1
 
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self.steps.append(num_rows)
