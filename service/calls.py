@@ -27,6 +27,8 @@ class Call:
     version: int = 0
     num_source_tokens: int = 0
     num_target_tokens: int = 0
+    deadline: float | None = None
+    """The caller's, or the server's own where the caller has none."""
     started_at: float = field(default_factory=time.monotonic)
     joined_at: float | None = None
     """When the first of its sequences left the queue."""
@@ -34,6 +36,13 @@ class Call:
     ended_at: float | None = None
     code: str = ""
     """The gRPC status, once the call has ended."""
+
+    @property
+    def client(self) -> str:
+        """Whom the call counts for: the caller, or else the address that it comes from, without its port."""
+        if self.caller:
+            return self.caller
+        return self.peer.rpartition(":")[0] if self.peer.startswith(("ipv4:", "ipv6:")) else self.peer
 
 
 class CallObserver(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from service.admission.pushback import RESTART_S, pushback_ms
 from service.calls import Call, Calls, current_call
 from service.errors import (
     DeadlineExceededError,
@@ -45,6 +46,10 @@ REQUEST_ID = "x-request-id"
 REQUEST_ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
+MAX_CALL = "x-stepstream-max-call-ms"
+"""Trailing metadata of a call without a deadline: how long the server lets it take."""
+TRANSLATING = frozenset(("Translate", "StreamTranslate", "TranslateInteractive", "Score"))
+"""The methods that use a model, and are refused where it is full."""
 OURS = "/stepstream."
 """How the methods of this project begin; health and reflection keep their own statuses and are not counted."""
 
@@ -52,8 +57,14 @@ OURS = "/stepstream."
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(
+        self, calls: Calls, *, gate: Callable[[str], None] = lambda _: None, max_call_s: float | None = None
+    ) -> None:
+        """gate raises ServiceError for a client whose call is refused before anything of it is read. max_call_s is how
+        long a call may take whose caller has set no deadline."""
         self._calls = calls
+        self._gate = gate
+        self._max_call_s = max_call_s
 
     async def intercept_service(
         self,
@@ -95,31 +106,42 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         call = Call(_request_id(context), method, peer=context.peer())
         current_call.set(call)
         call.code = grpc.StatusCode.CANCELLED.name
-        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        remaining_s = context.time_remaining()
+        trailing = [(REQUEST_ID, call.request_id)]
+        if remaining_s is None and (remaining_s := self._max_call_s) is not None:
+            trailing.append((MAX_CALL, str(round(1e3 * remaining_s))))
+        if remaining_s is not None:
+            call.deadline = call.started_at + remaining_s
+        context.set_trailing_metadata(tuple(trailing))
         try:
             with self._calls.running(call):
+                if method in TRANSLATING:
+                    self._gate(call.client)
                 yield
             call.code = grpc.StatusCode.OK.name
         except ServiceError as error:
-            await _abort(context, call, STATUS[type(error)], str(error), error.pushback_ms)
+            if (pushback := error.pushback_ms) is None and isinstance(error, StoppingError | EngineFailedError):
+                pushback = pushback_ms(RESTART_S)
+            if pushback is not None:
+                trailing.append((PUSHBACK, str(pushback)))
+            await _abort(context, call, STATUS[type(error)], str(error), trailing)
         except (asyncio.CancelledError, GeneratorExit):
             if context.time_remaining() == 0:
                 call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
         except Exception:
             _log.exception("request failed", method=method, request_id=call.request_id)
-            await _abort(context, call, grpc.StatusCode.INTERNAL, "an internal error; the server's log tells more")
+            await _abort(
+                context, call, grpc.StatusCode.INTERNAL, "an internal error; the server's log tells more", trailing
+            )
         finally:
             self._calls.ended(call)
 
 
 async def _abort(
-    context: Any, call: Call, code: grpc.StatusCode, details: str, pushback_ms: int | None = None
+    context: Any, call: Call, code: grpc.StatusCode, details: str, trailing: Sequence[tuple[str, str]]
 ) -> NoReturn:
     call.code = code.name
-    trailing = [(REQUEST_ID, call.request_id)]
-    if pushback_ms is not None:
-        trailing.append((PUSHBACK, str(pushback_ms)))
     await context.abort(code, details, tuple(trailing))
     raise AssertionError("abort raises")
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 
+from service.admission.admission import Admission
 from service.engine.engine import Engine
 from service.engine.pool import EnginePool
 from service.engine.runner import Runner
@@ -53,7 +54,6 @@ def assemble(
     step_bytes = manifest.files[manifest.decoder_step].size
     limits = Limits(
         max_slots=settings.max_slots,
-        max_queue_length=settings.max_queue_length,
         max_encode_tokens=settings.max_encode_tokens,
         length_multiple=manifest.length_multiple,
     )
@@ -76,4 +76,5 @@ def assemble(
     translator = Translator(
         manifest, texts, pool, max_text_length=settings.max_text_length, max_slots=settings.max_slots
     )
-    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator)
+    admission = Admission(settings.admission_limits(len(engines)))
+    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator, admission)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
-from service.engine.request import FinishReason, Sampling, Token
+from service.admission.ticket import Claim
+from service.calls import current_call
+from service.engine.request import FinishReason, Priority, Sampling, Token
 from service.errors import InvalidRequestError
 from service.options import Options
 from service.pb import translation_pb2 as pb
@@ -17,13 +17,20 @@ _REASONS = {
 }
 
 
-def options_from(message: pb.DecodingOptions, remaining_s: float | None) -> Options:
-    """remaining_s: until the caller's deadline, None without one."""
+def claim_from(priority: int) -> Claim:
+    """Of the call that the running task serves."""
+    call = current_call.get()
+    try:
+        return Claim(call.client, Priority(priority or Priority.NORMAL), call.deadline)
+    except ValueError:
+        raise InvalidRequestError(f"priority is {priority}, which is none of them") from None
+
+
+def options_from(message: pb.DecodingOptions) -> Options:
     if message.max_length < 0:
         raise InvalidRequestError(f"max_length is {message.max_length}; it must not be negative")
     return Options(
         max_length=message.max_length,
-        deadline=None if remaining_s is None else time.monotonic() + remaining_s,
         seed=message.seed if message.HasField("seed") else None,
         beam_size=message.beam_size or 1,
         num_hypotheses=message.num_hypotheses or 1,

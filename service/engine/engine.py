@@ -11,9 +11,11 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
+from service.engine.commands import Cancel, Command, Edit, Submit, Withdraw
+from service.engine.mailbox import JOINED, UNLIMITED, Event, Mailbox, Place, post_all
 from service.engine.request import Decoding, Request, StepResult
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits, Scheduler
@@ -26,9 +28,6 @@ from service.errors import (
     StoppingError,
 )
 
-Event = StepResult | ServiceError
-Mailbox = asyncio.Queue[Event]
-
 
 class Observer(Protocol):
     """Told about each encode and each step, on the engine's thread; times in seconds."""
@@ -40,26 +39,6 @@ class Observer(Protocol):
     def load_changed(self, *, num_running: int, queue_length: int) -> None: ...
 
     def encode_failed(self, error: Exception) -> None: ...
-
-
-@dataclass(frozen=True)
-class _Submit:
-    request: Request
-    mailbox: Mailbox
-
-
-@dataclass(frozen=True)
-class _Edit:
-    request: Request
-    prefix: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Cancel:
-    request_id: int
-
-
-_Command = _Submit | _Edit | _Cancel
 
 
 class EditableTranslation:
@@ -91,7 +70,7 @@ class Engine:
         self._on_failure = on_failure
         self._ids = itertools.count(1)
         self._wake = threading.Condition()
-        self._commands: list[_Command] = []
+        self._commands: list[Command] = []
         self._stopping = False
         self._failure: BaseException | None = None
         self._mailboxes: dict[int, Mailbox] = {}
@@ -127,12 +106,13 @@ class Engine:
         include_attention: bool = False,
         seed: int | None = None,
         streamed: bool = True,
+        place: Place = UNLIMITED,
     ) -> AsyncGenerator[StepResult, None]:
         """Each step of one translation as it is made, or the last one alone where it is not streamed; closing the
         iterator frees its rows before the next step.
 
-        deadline is on the clock of `time.monotonic`. Raises QueueFullError, DeadlineExceededError, EncodeFailedError,
-        StoppingError or EngineFailedError.
+        deadline is on the clock of `time.monotonic`; place is what the request was admitted with. Raises what the
+        place raises, QueueFullError, DeadlineExceededError, EncodeFailedError, StoppingError or EngineFailedError.
         """
         return self._results(
             Request(
@@ -143,7 +123,11 @@ class Engine:
                 include_attention=include_attention,
                 seed=seed,
                 streamed=streamed,
-            )
+                priority=place.priority,
+                client=place.client,
+                submitted_at=time.monotonic(),
+            ),
+            place,
         )
 
     def translate_editable(
@@ -153,35 +137,46 @@ class Engine:
         *,
         include_attention: bool = False,
         seed: int | None = None,
+        place: Place = UNLIMITED,
     ) -> EditableTranslation:
         """As `translate`, for a translation of one row that goes on after every edit of its prefix."""
         assert decoding.num_rows == 1
         request = Request(
-            next(self._ids), source_ids, decoding, include_attention=include_attention, seed=seed, editable=True
+            next(self._ids),
+            source_ids,
+            decoding,
+            include_attention=include_attention,
+            seed=seed,
+            editable=True,
+            priority=place.priority,
+            client=place.client,
+            submitted_at=time.monotonic(),
         )
-        return EditableTranslation(self._results(request), lambda prefix: self._command(_Edit(request, prefix)))
+        return EditableTranslation(self._results(request, place), lambda prefix: self._command(Edit(request, prefix)))
 
-    async def _results(self, request: Request) -> AsyncGenerator[StepResult, None]:
-        mailbox: Mailbox = asyncio.Queue()
-        self._command(_Submit(request, mailbox))
+    async def _results(self, request: Request, place: Place) -> AsyncGenerator[StepResult, None]:
+        mailbox = Mailbox(place)
+        place.submitted(lambda error: self._command(Withdraw(request.request_id, error)))
+        self._command(Submit(request, mailbox))
         self.num_rows_promised += request.decoding.num_rows
         ended = False
         try:
             while not ended:
-                event = await mailbox.get()
-                if isinstance(event, ServiceError):
-                    ended = True
-                    raise type(event)(*event.args, pushback_ms=event.pushback_ms)
-                ended = event.is_last and not request.editable
-                yield event
+                result = await mailbox.get()
+                ended = result.is_last and not request.editable
+                yield result
+        except ServiceError:
+            ended = True
+            raise
         finally:
             self.num_rows_promised -= request.decoding.num_rows
+            place.left()
             if not ended:
-                self._command(_Cancel(request.request_id))
+                self._command(Cancel(request.request_id))
 
-    def _command(self, command: _Command) -> None:
+    def _command(self, command: Command) -> None:
         with self._wake:
-            if not isinstance(command, _Cancel):
+            if isinstance(command, Submit | Edit):
                 self._refuse_if_ended()
             self._commands.append(command)
             self._wake.notify()
@@ -218,18 +213,20 @@ class Engine:
         with self._wake:
             commands, self._commands = self._commands, []
         cancelled = []
-        early: list[_Command] = []
+        early: list[Command] = []
         for command in commands:
-            if isinstance(command, _Submit):
+            if isinstance(command, Submit):
                 self._mailboxes[command.request.request_id] = command.mailbox
         for command in commands:
-            if isinstance(command, _Cancel):
+            if isinstance(command, Cancel):
                 cancelled.append(command.request_id)
                 self._scheduler.cancel(command.request_id)
                 self._mailboxes.pop(command.request_id, None)
                 self._editable.discard(command.request_id)
-            elif isinstance(command, _Submit):
+            elif isinstance(command, Submit):
                 self._submit(command.request)
+            elif isinstance(command, Withdraw):
+                self._withdraw(command)
             elif command.request.request_id in self._mailboxes and not self._edit(command):
                 early.append(command)
         self._runner.leave(cancelled)
@@ -239,16 +236,23 @@ class Engine:
     def _submit(self, request: Request) -> None:
         if request.editable:
             self._editable.add(request.request_id)
-        if len(self._editable) > self._max_editable or not self._scheduler.submit(request):
-            self._refuse(request.request_id, QueueFullError("too many requests wait; try again later"))
+        if len(self._editable) > self._max_editable:
+            self._refuse(request.request_id, QueueFullError("too many interactive translations are open"))
+        else:
+            self._scheduler.submit(request)
 
-    def _edit(self, command: _Edit) -> bool:
+    def _withdraw(self, command: Withdraw) -> None:
+        if self._scheduler.is_waiting(command.request_id):
+            self._scheduler.cancel(command.request_id)
+            self._refuse(command.request_id, command.error)
+
+    def _edit(self, command: Edit) -> bool:
         """Obey an edit; False where the request has not begun, and the edit must wait."""
         request_id = command.request.request_id
         if not self._runner.is_known(request_id):
             return False
         if not self._runner.edit(request_id, command.prefix) and not self._scheduler.is_waiting(request_id):
-            self._submit(command.request)
+            self._submit(replace(command.request, submitted_at=time.monotonic()))
         return True
 
     def _expire_and_join(self) -> None:
@@ -257,6 +261,7 @@ class Engine:
         for request_id in schedule.expired:
             self._refuse(request_id, DeadlineExceededError("the deadline passed before the translation ended"))
         if schedule.joining:
+            self._deliver([(self._mailboxes[request.request_id], JOINED) for request in schedule.joining])
             started = time.monotonic()
             for request_id, error in self._runner.join(schedule.joining):
                 self._scheduler.cancel(request_id)
@@ -284,7 +289,7 @@ class Engine:
     def _end_all(self, error: ServiceError) -> None:
         with self._wake:
             commands, self._commands = self._commands, []
-        mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, _Submit))]
+        mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, Submit))]
         self._mailboxes.clear()
         self._deliver([(mailbox, error) for mailbox in mailboxes])
         self._observer.load_changed(num_running=0, queue_length=0)
@@ -292,9 +297,4 @@ class Engine:
     def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:
             assert self._loop is not None
-            self._loop.call_soon_threadsafe(_post, events)
-
-
-def _post(events: list[tuple[Mailbox, Event]]) -> None:
-    for mailbox, event in events:
-        mailbox.put_nowait(event)
+            self._loop.call_soon_threadsafe(post_all, events)

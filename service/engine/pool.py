@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from service.engine.engine import EditableTranslation, Engine
+from service.engine.mailbox import UNLIMITED, Place
 from service.engine.request import Decoding, StepResult
 
 
@@ -38,6 +39,7 @@ class EnginePool:
         include_attention: bool = False,
         seed: int | None = None,
         streamed: bool = True,
+        place: Place = UNLIMITED,
     ) -> AsyncGenerator[StepResult, None]:
         """As `Engine.translate`."""
         return self._least_loaded().translate(
@@ -47,6 +49,7 @@ class EnginePool:
             include_attention=include_attention,
             seed=seed,
             streamed=streamed,
+            place=place,
         )
 
     def translate_editable(
@@ -56,10 +59,11 @@ class EnginePool:
         *,
         include_attention: bool = False,
         seed: int | None = None,
+        place: Place = UNLIMITED,
     ) -> EditableTranslation:
         """As `Engine.translate_editable`."""
         return self._least_loaded().translate_editable(
-            source_ids, decoding, include_attention=include_attention, seed=seed
+            source_ids, decoding, include_attention=include_attention, seed=seed, place=place
         )
 
     def _least_loaded(self) -> Engine:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from service.admission.admission import Admission
 from service.calls import Calls
 from service.engine.engine import Engine
 from service.engine.pool import EnginePool
@@ -28,6 +29,7 @@ from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub, add_TranslationServiceServicer_to_server
 from service.registry import LoadedModel, Registry
 from service.servicer import TranslationServicer
+from service.settings import Settings
 from service.translator import Translator
 
 STEP_S = 0.15
@@ -131,13 +133,14 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
         }
     )
     metrics = Metrics()
-    limits = Limits(max_slots=8, max_queue_length=8, max_encode_tokens=512, length_multiple=16)
+    limits = Limits(max_slots=8, max_encode_tokens=512, length_multiple=16)
     engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.engine("slow", 1), on_failure=lambda _: None)
     pool = EnginePool([engine])
     pool.start()
     registry = Registry()
     translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_length=100, max_slots=8)
-    registry.add(LoadedModel(manifest, "{}", "none", pool, translator))
+    admission = Admission(Settings().admission_limits(1))
+    registry.add(LoadedModel(manifest, "{}", "none", pool, translator, admission))
     server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics])),))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")
