@@ -29,6 +29,8 @@ class Call:
     num_target_tokens: int = 0
     num_unknown_fields: int = 0
     """Fields of its messages that a newer client may know."""
+    deadline: float | None = None
+    """The caller's, or the server's own where the caller has none."""
     started_at: float = field(default_factory=time.monotonic)
     joined_at: float | None = None
     """When the first of its sequences left the queue."""
@@ -40,6 +42,13 @@ class Call:
     ended_at: float | None = None
     code: str = ""
     """The gRPC status, once the call has ended."""
+
+    @property
+    def client(self) -> str:
+        """Whom the call counts for: the caller, or else the address that it comes from, without its port."""
+        if self.caller:
+            return self.caller
+        return self.peer.rpartition(":")[0] if self.peer.startswith(("ipv4:", "ipv6:")) else self.peer
 
     def progress(self, num_tokens: int, *, joined_at: float, encoded_at: float, made_at: float) -> None:
         """A step has made tokens of one of its sequences."""

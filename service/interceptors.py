@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from service.admission.pushback import RESTART_S, pushback_ms
 from service.calls import Call, Calls, current_call
 from service.errors import (
     AbandonedError,
@@ -63,6 +64,10 @@ PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
 HEALTH = "/grpc.health."
 """How the methods begin that are open to everybody, keep their own statuses and are not counted."""
+MAX_CALL = "x-stepstream-max-call-ms"
+"""Trailing metadata of a call without a deadline: how long the server lets it take."""
+TRANSLATING = frozenset(("Translate", "StreamTranslate", "TranslateInteractive", "Score"))
+"""The methods that use a model, and are refused where it is full."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,22 @@ class _Entered:
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, calls: Calls, *, limits: Limits, access: Access) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        limits: Limits,
+        access: Access,
+        gate: Callable[[str], None] = lambda _: None,
+        max_call_s: float | None = None,
+    ) -> None:
+        """gate raises ServiceError for a client whose call is refused before anything of it is read. max_call_s is how
+        long a call may take whose caller has set no deadline."""
         self._calls = calls
         self._limits = limits
         self._access = access
+        self._gate = gate
+        self._max_call_s = max_call_s
         self._ids = ActiveIds()
 
     async def intercept_service(
@@ -130,21 +147,27 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         call = Call(request_id_of(metadata), path.rpartition("/")[2], peer=context.peer())
         current_call.set(call)
         call.code = grpc.StatusCode.CANCELLED.name
-        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        remaining_s = context.time_remaining()
+        trailing = [(REQUEST_ID, call.request_id)]
+        if remaining_s is None and (remaining_s := self._max_call_s) is not None:
+            trailing.append((MAX_CALL, str(round(1e3 * remaining_s))))
+        if remaining_s is not None:
+            call.deadline = call.started_at + remaining_s
+        context.set_trailing_metadata(tuple(trailing))
         try:
             with self._let_in(call, path, metadata) as grant:
                 assert handler.request_deserializer is not None
                 yield _Entered(call, grant, handler.request_deserializer)
             call.code = grpc.StatusCode.OK.name
         except ServiceError as error:
-            await _abort(context, call, error)
+            await _abort(context, call, error, trailing)
         except grpc.aio.AbortError:
             call.code = context.code().name
             raise
         except (asyncio.CancelledError, GeneratorExit) as error:
             if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
                 _log.error("request abandoned", method=call.method, request_id=call.request_id, frames=_frames(error))
-                await _abort(context, call, AbandonedError("the server gave the request up; it may be tried again"))
+                await _abort(context, call, AbandonedError("the server gave the request up; it may be tried again"), trailing)
             if context.time_remaining() == 0:
                 call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
@@ -156,17 +179,19 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 error=type(error).__name__,
                 frames=_frames(error),
             )
-            await _abort(context, call, InternalError("an internal error; the server's log tells more"))
+            await _abort(context, call, InternalError("an internal error; the server's log tells more"), trailing)
         finally:
             self._calls.ended(call)
 
     @contextmanager
     def _let_in(self, call: Call, path: str, metadata: Any) -> Iterator[Grant]:
-        """Who calls is known before anything else, and before a byte of the message is read; an admission that refuses
-        calls by their number belongs between the two. A request's id is free again before its status is sent."""
+        """Who calls is known before anything else; then a full server refuses, before a byte of the message is read. A
+        request's id is free again before its status is sent."""
         with self._calls.running(call):
             grant = self._access.grant(path, metadata)
             call.caller = grant.caller
+            if call.method in TRANSLATING:
+                self._gate(call.client)
             with self._ids.held(call.caller, call.request_id):
                 yield grant
 
@@ -194,11 +219,14 @@ def _frames(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
-async def _abort(context: Any, call: Call, error: ServiceError) -> NoReturn:
+async def _abort(
+    context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]
+) -> NoReturn:
     code = STATUS[type(error)]
     call.code = code.name
-    trailing = [(REQUEST_ID, call.request_id)]
-    if error.pushback_ms is not None:
-        trailing.append((PUSHBACK, str(error.pushback_ms)))
-    await context.abort(code, str(error), tuple(trailing))
+    pushback = error.pushback_ms
+    if pushback is None and isinstance(error, StoppingError | EngineFailedError):
+        pushback = pushback_ms(RESTART_S)
+    told = () if pushback is None else ((PUSHBACK, str(pushback)),)
+    await context.abort(code, str(error), (*trailing, *told))
     raise AssertionError("abort raises")

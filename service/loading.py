@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 
+from service.admission.admission import Admission
 from service.engine.engine import Engine
 from service.engine.pool import EnginePool
 from service.engine.runner import Runner
@@ -58,7 +59,6 @@ def assemble(
     step_bytes = manifest.files[manifest.decoder_step].size
     limits = Limits(
         max_slots=settings.max_slots,
-        max_queue_length=settings.max_queue_length,
         max_encode_tokens=settings.max_encode_tokens,
         length_multiple=manifest.length_multiple,
     )
@@ -80,4 +80,5 @@ def assemble(
     pool = EnginePool(engines, step_timeout_s=settings.step_timeout_s)
     texts = open_texts(manifest, onnx_model.folder)
     translator = Translator(manifest, texts, pool, max_text_bytes=settings.max_text_bytes, max_slots=settings.max_slots)
-    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator)
+    admission = Admission(settings.admission_limits(len(engines)))
+    return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator, admission)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
-from service.engine.request import FinishReason, Sampling, Token
+from service.admission.ticket import Claim
+from service.calls import current_call
+from service.engine.request import FinishReason, Priority, Sampling, Token
+from service.errors import InvalidRequestError
 from service.options import Options
 from service.pb import translation_pb2 as pb
 from service.registry import LoadedModel
@@ -16,11 +17,18 @@ _REASONS = {
 }
 
 
-def options_from(message: pb.DecodingOptions, remaining_s: float | None) -> Options:
-    """remaining_s: until the caller's deadline, None without one."""
+def claim_from(priority: int) -> Claim:
+    """Of the call that the running task serves."""
+    call = current_call.get()
+    try:
+        return Claim(call.client, Priority(priority or Priority.NORMAL), call.deadline)
+    except ValueError:
+        raise InvalidRequestError("{field} is {number}, which is none of its values", field="priority", number=priority) from None
+
+
+def options_from(message: pb.DecodingOptions) -> Options:
     return Options(
         max_length=message.max_length,
-        deadline=None if remaining_s is None else time.monotonic() + remaining_s,
         seed=message.seed if message.HasField("seed") else None,
         beam_size=message.beam_size or 1,
         num_hypotheses=message.num_hypotheses or 1,

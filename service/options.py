@@ -21,11 +21,9 @@ MAX_TERMS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most. deadline is on the clock
-    of `time.monotonic`, in seconds, or None."""
+    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most."""
 
     max_length: int = 0
-    deadline: float | None = None
     seed: int | None = None
     beam_size: int = 1
     num_hypotheses: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from service.admission.admission import Admission
 from service.engine.pool import EnginePool
 from service.errors import ModelNotFoundError
 from service.model.manifest import Manifest
@@ -19,6 +20,7 @@ class LoadedModel:
     execution_provider: str
     engine: EnginePool
     translator: Translator
+    admission: Admission
 
 
 @dataclass

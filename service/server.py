@@ -15,6 +15,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from service.admission.gate import Gate
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
 from service.loading import load_model
@@ -55,7 +56,8 @@ class Server:
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = 0
-        interceptor = StatusInterceptor(self._calls)
+        gate = Gate(lambda: (model.admission for model in self._registry.all()))
+        interceptor = StatusInterceptor(self._calls, gate=gate.check, max_call_s=settings.max_call_s)
         options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(shares_port)))
         self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)

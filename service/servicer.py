@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from service import messages
-from service.errors import InvalidRequestError
+from service.errors import DeadlineExceededError, InvalidRequestError
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import LoadedModel, Registry
@@ -29,10 +30,13 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self._registry = registry
         self._max_running = max_running
 
-    async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:  # noqa: N802
+    async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:  # noqa: N802, ARG002
         model = self._registry.find(request.model, request.version)
-        options = messages.options_from(request.options, context.time_remaining())
-        completions = await model.translator.translate(list(request.texts), options, max_running=self._max_running)
+        options = messages.options_from(request.options)
+        with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
+            completions = await model.translator.translate(
+                list(request.texts), options, ticket, max_running=self._max_running
+            )
         return pb.TranslateResponse(
             translations=[messages.translation(done) for done in completions],
             model=model.manifest.name,
@@ -40,48 +44,53 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         )
 
     async def StreamTranslate(  # noqa: N802
-        self, request: pb.StreamTranslateRequest, context: Context
+        self,
+        request: pb.StreamTranslateRequest,
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
         model = self._registry.find(request.model, request.version)
-        source = await model.translator.read(request.text)
-        options = messages.options_from(request.options, context.time_remaining())
-        steps = model.translator.stream(source, options, include_attention=request.include_attention)
-        shown = None
-        if request.include_attention:
-            shown = pb.Source(pieces=model.translator.source_pieces(source))
-        async with aclosing(steps):
-            async for step in steps:
-                yield messages.step_response(step, model.manifest.version, shown)
-                shown = None
+        options = messages.options_from(request.options)
+        with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
+            source = await model.translator.read(request.text)
+            steps = model.translator.stream(source, options, ticket, include_attention=request.include_attention)
+            shown = None
+            if request.include_attention:
+                shown = pb.Source(pieces=model.translator.source_pieces(source))
+            async with aclosing(steps):
+                async for step in steps:
+                    yield messages.step_response(step, model.manifest.version, shown)
+                    shown = None
 
     async def TranslateInteractive(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.TranslateInteractiveRequest], context: Context
+        self,
+        request_iterator: AsyncIterator[pb.TranslateInteractiveRequest],
+        context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.TranslateInteractiveResponse]:
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("action") != "start":
             raise InvalidRequestError("the first message must start the translation")
         start = first.start
         model = self._registry.find(start.model, start.version)
-        source = await model.translator.read(start.text)
-        options = messages.options_from(start.options, context.time_remaining())
-        translation = model.translator.interactive(source, options, include_attention=start.include_attention)
-        shown = None
-        if start.include_attention:
-            shown = pb.Source(pieces=model.translator.source_pieces(source))
-        async with aclosing(_edited(translation, request_iterator)) as steps:
-            async for edit, step in steps:
-                response = messages.step_response(step, model.manifest.version, shown)
-                yield pb.TranslateInteractiveResponse(edit=edit, response=response)
-                shown = None
+        options = messages.options_from(start.options)
+        with model.admission.arrive(messages.claim_from(start.priority)) as ticket:
+            source = await model.translator.read(start.text)
+            translation = model.translator.interactive(
+                source, options, ticket, include_attention=start.include_attention
+            )
+            shown = None
+            if start.include_attention:
+                shown = pb.Source(pieces=model.translator.source_pieces(source))
+            async with aclosing(_edited(translation, request_iterator, ticket.claim.deadline)) as steps:
+                async for edit, step in steps:
+                    response = messages.step_response(step, model.manifest.version, shown)
+                    yield pb.TranslateInteractiveResponse(edit=edit, response=response)
+                    shown = None
 
-    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802, ARG002
         model = self._registry.find(request.model, request.version)
-        options = messages.options_from(pb.DecodingOptions(), context.time_remaining())
-        scored = await model.translator.score(
-            [(pair.source, pair.target) for pair in request.pairs],
-            deadline=options.deadline,
-            max_running=self._max_running,
-        )
+        pairs = [(pair.source, pair.target) for pair in request.pairs]
+        with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
+            scored = await model.translator.score(pairs, ticket, max_running=self._max_running)
         return pb.ScoreResponse(targets=[messages.scored_target(one) for one in scored], version=model.manifest.version)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802, ARG002
@@ -95,10 +104,12 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
 
 async def _edited(
-    translation: InteractiveTranslation, requests: AsyncIterator[pb.TranslateInteractiveRequest]
+    translation: InteractiveTranslation,
+    requests: AsyncIterator[pb.TranslateInteractiveRequest],
+    deadline: float | None,
 ) -> AsyncGenerator[tuple[int, StreamedStep], None]:
     """The steps of a translation while the caller's edits arrive; ends when the caller has sent the last one and what
-    it asked for is complete."""
+    it asked for is complete. Raises DeadlineExceededError."""
     num_edits = 0
     is_complete = asyncio.Event()
 
@@ -117,7 +128,8 @@ async def _edited(
         reader = asyncio.ensure_future(read())
         try:
             while True:
-                await asyncio.wait((step, reader), return_when=asyncio.FIRST_COMPLETED)
+                remaining_s = None if deadline is None else deadline - time.monotonic()
+                await asyncio.wait((step, reader), timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
                 if step.done():
                     edit, made = step.result()
                     yield edit, made
@@ -127,6 +139,8 @@ async def _edited(
                 elif reader.done():
                     reader.result()
                     return
+                else:
+                    raise DeadlineExceededError("the deadline passed before the caller had sent the last edit")
         finally:
             for task in (reader, step):
                 task.cancel()

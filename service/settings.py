@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.admission.admission import AdmissionLimits
 from service.cores import num_cores
 
 FILE_VARIABLE = "STEPSTREAM_SETTINGS_FILE"
@@ -62,7 +63,15 @@ class Settings(BaseSettings):
     )
     num_threads: PositiveInt = Field(1, description="threads that the step of one engine uses")
     max_slots: PositiveInt = Field(64, description="sequences that share one engine's decoder step")
-    max_queue_length: PositiveInt = Field(1024, description="requests that wait for a slot, for each engine")
+    max_queue_length: PositiveInt = Field(256, description="requests that wait for a slot, for each model")
+    max_queue_tokens: PositiveInt = Field(32_768, description="source tokens of requests that wait, for each model")
+    max_queue_wait_s: PositiveFloat = Field(
+        0.25, description="seconds; a request that would wait longer for a slot, as far as can be told, is refused"
+    )
+    max_client_share: float = Field(
+        0.5, gt=0.0, le=1.0, description="of the queue, that one client may have while others wait"
+    )
+    max_call_s: PositiveFloat = Field(300.0, description="seconds until a call ends whose caller has set no deadline")
     max_encode_tokens: PositiveInt = Field(
         48, description="source tokens, padding included, that one encode between two steps may take"
     )
@@ -126,6 +135,16 @@ class Settings(BaseSettings):
         if not _is_loopback(self.admin_host) and self.tokens_file is None and self.tls_client_ca is None:
             raise ValueError(f"admin_host is {self.admin_host}, not loopback: that needs tokens_file or tls_client_ca")
         return self
+
+    def admission_limits(self, num_engines: int) -> AdmissionLimits:
+        """Of one model with so many engines."""
+        return AdmissionLimits(
+            num_slots=self.max_slots * num_engines,
+            max_queue_length=self.max_queue_length,
+            max_queue_tokens=self.max_queue_tokens,
+            max_queue_wait_s=self.max_queue_wait_s,
+            max_client_share=self.max_client_share,
+        )
 
     def num_engines(self, step_bytes: int) -> int:
         """Of each process: num_workers; without it as many as there are cores for, at most MOST_ENGINES, and one for a

@@ -9,7 +9,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from service.admission.ticket import Size, Ticket
 from service.calls import Call, find_call
+from service.engine.mailbox import Place
 from service.engine.pool import EnginePool
 from service.engine.request import Decoding, StepResult
 from service.errors import InvalidRequestError
@@ -90,7 +92,7 @@ class Translator:
         return self._texts.source_pieces(source)
 
     async def stream(
-        self, source: Source, options: Options, *, include_attention: bool = False
+        self, source: Source, options: Options, ticket: Ticket, *, include_attention: bool = False
     ) -> AsyncGenerator[StreamedStep, None]:
         """What each decoder step brought, as it is made; raises the engine's errors and InvalidRequestError."""
         decoding = self._decoding(options, source, include_attention=include_attention)
@@ -98,12 +100,14 @@ class Translator:
         if len(source.ids) == 1:
             yield StreamedStep(None, completion=writer.nothing())
             return
+        (place,) = ticket.admit([_size(source, decoding)])
         results = self._engine.translate(
             source.ids,
             decoding,
-            deadline=options.deadline,
+            deadline=ticket.claim.deadline,
             include_attention=include_attention,
             seed=options.seed_of_request,
+            place=place,
         )
         call = find_call()
         async with aclosing(results):
@@ -112,23 +116,32 @@ class Translator:
                 for step in writer.steps(result):
                     yield step
 
-    async def translate(self, texts: Sequence[str], options: Options, *, max_running: int) -> list[Completion]:
+    async def translate(
+        self, texts: Sequence[str], options: Options, ticket: Ticket, *, max_running: int
+    ) -> list[Completion]:
         """All texts, at most max_running at the same time, in their order; one that fails fails all."""
-        sources = await asyncio.to_thread(lambda: [self._read(text) for text in texts])
 
-        async def one(source: Source) -> Completion:
-            decoding = self._decoding(options, source, include_attention=False)
+        def read(text: str) -> tuple[Source, Decoding]:
+            source = self._read(text)
+            return source, self._decoding(options, source, include_attention=False)
+
+        items = await asyncio.to_thread(lambda: [read(text) for text in texts])
+        places = iter(ticket.admit([_size(*item) for item in items if len(item[0].ids) > 1]))
+
+        async def one(item: tuple[Source, Decoding, Place | None]) -> Completion:
+            source, decoding, place = item
             writer = self._writer(options, source, decoding)
-            if len(source.ids) == 1:
+            if place is None:
                 return writer.nothing()
             return writer.complete(
-                await self._last(source, decoding, deadline=options.deadline, seed=options.seed_of_request)
+                await self._last(source, decoding, place, deadline=ticket.claim.deadline, seed=options.seed_of_request)
             )
 
-        return await _all(sources, one, max_running)
+        placed = [(*item, next(places) if len(item[0].ids) > 1 else None) for item in items]
+        return await _all(placed, one, max_running)
 
     def interactive(
-        self, source: Source, options: Options, *, include_attention: bool = False
+        self, source: Source, options: Options, ticket: Ticket, *, include_attention: bool = False
     ) -> InteractiveTranslation:
         """A translation that the caller edits; raises InvalidRequestError."""
         decoding = self._decoding(options, source, include_attention=include_attention)
@@ -137,13 +150,18 @@ class Translator:
         if len(source.ids) == 1:
             raise InvalidRequestError("the text is empty")
         arrived_at = time.monotonic()
+        (place,) = ticket.admit([_size(source, decoding)])
+        num_edits = 0
         editable = self._engine.translate_editable(
-            source.ids, decoding, include_attention=include_attention, seed=options.seed_of_request
+            source.ids, decoding, include_attention=include_attention, seed=options.seed_of_request, place=place
         )
 
         def edit(target_prefix: str) -> None:
+            nonlocal num_edits
             edited = replace(options, target_prefix=target_prefix, target_prefix_ids=())
             editable.edit(self._decoding(edited, source, include_attention=include_attention).prefix)
+            num_edits += 1
+            place.resume()
 
         async def steps() -> AsyncGenerator[tuple[int, StreamedStep], None]:
             writer = TargetWriter(self._texts, source, (), (), arrived_at)
@@ -155,18 +173,18 @@ class Translator:
                     if result.edit != edit_number:
                         edit_number = result.edit
                         writer.rewind(result.first_index)
+                    if result.is_last and result.edit == num_edits:
+                        place.rest()
                     for step in writer.steps(result):
                         yield edit_number, step
 
         return InteractiveTranslation(steps(), edit)
 
-    async def score(
-        self, pairs: Sequence[tuple[str, str]], *, deadline: float | None, max_running: int
-    ) -> list[Scored]:
+    async def score(self, pairs: Sequence[tuple[str, str]], ticket: Ticket, *, max_running: int) -> list[Scored]:
         """The log-probability of each token of given targets; raises the engine's errors and InvalidRequestError."""
         end_id, most = self._manifest.vocabulary.end_id, self._manifest.max_target_length
 
-        def read(pair: tuple[str, str]) -> tuple[Source, tuple[int, ...]]:
+        def read(pair: tuple[str, str]) -> tuple[Source, Decoding]:
             source = self._read(pair[0])
             target_ids = (*self._texts.read_target(pair[1], source), end_id)
             if len(source.ids) == 1:
@@ -175,22 +193,25 @@ class Translator:
                 raise InvalidRequestError(
                     "a target has {number} tokens; this model takes at most {most}", number=len(target_ids), most=most
                 )
-            return source, target_ids
+            return source, Decoding(max_length=len(target_ids), prefix=target_ids)
 
-        async def one(pair: tuple[Source, tuple[int, ...]]) -> Scored:
-            source, target_ids = pair
-            decoding = Decoding(max_length=len(target_ids), prefix=target_ids)
-            last = await self._last(source, decoding, deadline=deadline)
+        async def one(item: tuple[Source, Decoding, Place]) -> Scored:
+            source, decoding, place = item
+            last = await self._last(source, decoding, place, deadline=ticket.claim.deadline)
             tokens = last.hypotheses[0].tokens
             return Scored(tokens, tuple(self._texts.target_piece(token.token_id, source) for token in tokens))
 
-        return await _all(await asyncio.to_thread(lambda: [read(pair) for pair in pairs]), one, max_running)
+        items = await asyncio.to_thread(lambda: [read(pair) for pair in pairs])
+        places = ticket.admit([_size(*item) for item in items])
+        return await _all([(*item, place) for item, place in zip(items, places, strict=True)], one, max_running)
 
     async def _last(
-        self, source: Source, decoding: Decoding, *, deadline: float | None, seed: int | None = None
+        self, source: Source, decoding: Decoding, place: Place, *, deadline: float | None, seed: int | None = None
     ) -> StepResult:
         """The last result of a translation whose steps nobody wants."""
-        results = self._engine.translate(source.ids, decoding, deadline=deadline, seed=seed, streamed=False)
+        results = self._engine.translate(
+            source.ids, decoding, deadline=deadline, seed=seed, streamed=False, place=place
+        )
         async with aclosing(results):
             last = await anext(results)
         find_call().progress(
@@ -215,6 +236,10 @@ def _note(call: Call, result: StepResult) -> None:
     if result.settled and call.first_token_at is None:
         call.first_token_at = result.made_at
     call.progress(len(result.settled), joined_at=result.joined_at, encoded_at=result.encoded_at, made_at=result.made_at)
+
+
+def _size(source: Source, decoding: Decoding) -> Size:
+    return Size(decoding.num_rows, len(source.ids))
 
 
 async def _all(

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from service.client.options import DecodingOptions, Sampling
+from service.client.options import DecodingOptions, Priority, Sampling
 
 SAMPLING_FLAGS = "--temperature, --top-k, --top-p and --min-p"
 
@@ -21,6 +21,8 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     add("--no-repeat-ngram-size", "no_repeat_ngram_size", type=natural, metavar="N", help="no N tokens come twice")
     add("--suppress-token", "suppress_tokens", action="append", metavar="PIECE", help="never make it (repeatable)")
     add("--disable-unknown", "disable_unknown", action="store_true", help="never make the unknown token")
+    priority_help = "low, normal or high: who goes first while the server is full (default: normal)"
+    add("--priority", "priority", type=priority, metavar="P", help=priority_help)
     group = parser.add_argument_group("sampling")
     group.add_argument("--sample", action="store_true", help="draw each token instead of taking the likeliest one")
     add = _adder(group)
@@ -76,6 +78,14 @@ def seed(value: str) -> int:
     if not value.isdecimal() or int(value) >= 2**64:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 2^64 - 1")
     return int(value)
+
+
+def priority(value: str) -> Priority:
+    """The name of a priority."""
+    try:
+        return Priority(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not {' or '.join(Priority)}") from None
 
 
 def term(value: str) -> tuple[str, ...]:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Any
 
 from service.client.errors import InvalidRequestError
 from service.pb import translation_pb2 as pb
+
+
+class Priority(StrEnum):
+    """Who goes first while the server is full."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ class DecodingOptions:
     """What the target must say, each in one of several phrases. Needs beam search."""
     untranslated: tuple[str, ...] = ()
     """Words of the source that the target must have as they are. Needs beam search."""
+    priority: Priority = Priority.NORMAL
+    """Who goes first while the server is full. Of the request, and of no effect on what it finds."""
 
 
 GREEDY = DecodingOptions()
@@ -82,6 +93,7 @@ def options_message(options: DecodingOptions) -> pb.DecodingOptions:
     ValueError for a value that no message can carry.
     """
     values = _changed(options)
+    values.pop("priority", None)
     for texts in (options.suppress_tokens, options.untranslated, options.terms, *options.terms):
         if isinstance(texts, str):
             raise InvalidRequestError(f"the options have the text {texts!r} where a tuple of texts belongs")

@@ -9,8 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from service.client.errors import InvalidRequestError
-from service.client.options import DecodingOptions, options_message
+from service.client.options import DecodingOptions, Priority, options_message
 from service.pb import translation_pb2 as pb
+
+_PRIORITIES = {
+    Priority.LOW: pb.PRIORITY_LOW,
+    Priority.NORMAL: pb.PRIORITY_UNSPECIFIED,
+    Priority.HIGH: pb.PRIORITY_HIGH,
+}
 
 
 def translate_request(
@@ -18,7 +24,13 @@ def translate_request(
 ) -> pb.TranslateRequest:
     """The message of Translate."""
     with _representable():
-        return pb.TranslateRequest(model=model, version=version, texts=texts, options=options_message(options))
+        return pb.TranslateRequest(
+            model=model,
+            version=version,
+            texts=texts,
+            options=options_message(options),
+            priority=_PRIORITIES[options.priority],
+        )
 
 
 def stream_request(
@@ -32,6 +44,7 @@ def stream_request(
             text=text,
             options=options_message(options),
             include_attention=include_attention,
+            priority=_PRIORITIES[options.priority],
         )
 
 
@@ -41,11 +54,13 @@ def edit_request(prefix: str) -> pb.TranslateInteractiveRequest:
         return pb.TranslateInteractiveRequest(edit=pb.Edit(target_prefix=prefix))
 
 
-def score_request(pairs: Sequence[tuple[str, str]], *, model: str, version: int) -> pb.ScoreRequest:
+def score_request(
+    pairs: Sequence[tuple[str, str]], *, model: str, version: int, priority: Priority = Priority.NORMAL
+) -> pb.ScoreRequest:
     """The message of Score, for pairs of a source and a target."""
     with _representable():
         messages = [pb.ScorePair(source=source, target=target) for source, target in pairs]
-        return pb.ScoreRequest(model=model, version=version, pairs=messages)
+        return pb.ScoreRequest(model=model, version=version, pairs=messages, priority=_PRIORITIES[priority])
 
 
 def get_model_request(model: str, *, version: int) -> pb.GetModelRequest:

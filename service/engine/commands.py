@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.engine.request import Request, StepResult
+from service.engine.mailbox import Mailbox
+from service.engine.request import Request
 from service.errors import ServiceError
-
-Event = StepResult | ServiceError
-Mailbox = asyncio.Queue[Event]
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,21 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Withdraw:
+    """End a request with an error if it still waits."""
+
+    request_id: int
+    error: ServiceError
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Forget a request, wherever it is; nobody reads its mailbox any more."""
 
     request_id: int
 
 
-Command = Submit | Edit | Cancel
+Command = Submit | Edit | Withdraw | Cancel
 
 
 class Commands:
@@ -54,9 +59,9 @@ class Commands:
         return self._refusal is not None
 
     def add(self, command: Command) -> None:
-        """Raises what they were closed with, unless the command cancels."""
+        """Raises what they were closed with, unless the command ends something."""
         with self._changed:
-            if self._refusal is not None and not isinstance(command, Cancel):
+            if self._refusal is not None and isinstance(command, Submit | Edit):
                 raise self._refusal.again()
             self._commands.append(command)
             self._changed.notify()

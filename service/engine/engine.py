@@ -11,9 +11,11 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
-from service.engine.commands import Cancel, Command, Commands, Edit, Event, Mailbox, Submit
+from service.engine.commands import Cancel, Command, Commands, Edit, Submit, Withdraw
 from service.engine.editing import EditableTranslation
+from service.engine.mailbox import JOINED, UNLIMITED, Event, Mailbox, Place
 from service.engine.mailboxes import Mailboxes
 from service.engine.observer import Observer
 from service.engine.request import Decoding, Request, StepResult
@@ -113,12 +115,13 @@ class Engine:
         include_attention: bool = False,
         seed: int | None = None,
         streamed: bool = True,
+        place: Place = UNLIMITED,
     ) -> AsyncGenerator[StepResult, None]:
         """Each step of one translation as it is made, or the last one alone where it is not streamed; closing the
         iterator frees its rows before the next step.
 
-        deadline is on the clock of `time.monotonic`. Raises QueueFullError, DeadlineExceededError, EncodeFailedError,
-        StoppingError or EngineFailedError.
+        deadline is on the clock of `time.monotonic`; place is what the request was admitted with. Raises what the
+        place raises, and every error of a request that has begun.
         """
         return self._results(
             Request(
@@ -129,7 +132,11 @@ class Engine:
                 include_attention=include_attention,
                 seed=seed,
                 streamed=streamed,
-            )
+                priority=place.priority,
+                client=place.client,
+                submitted_at=time.monotonic(),
+            ),
+            place,
         )
 
     def translate_editable(
@@ -139,29 +146,41 @@ class Engine:
         *,
         include_attention: bool = False,
         seed: int | None = None,
+        place: Place = UNLIMITED,
     ) -> EditableTranslation:
         """As `translate`, for a translation of one row that goes on after every edit of its prefix."""
         assert decoding.num_rows == 1
         request = Request(
-            next(self._ids), source_ids, decoding, include_attention=include_attention, seed=seed, editable=True
+            next(self._ids),
+            source_ids,
+            decoding,
+            include_attention=include_attention,
+            seed=seed,
+            editable=True,
+            priority=place.priority,
+            client=place.client,
+            submitted_at=time.monotonic(),
         )
-        return EditableTranslation(self._results(request), lambda prefix: self._commands.add(Edit(request, prefix)))
+        results = self._results(request, place)
+        return EditableTranslation(results, lambda prefix: self._commands.add(Edit(request, prefix)))
 
-    async def _results(self, request: Request) -> AsyncGenerator[StepResult, None]:
-        mailbox: Mailbox = asyncio.Queue()
+    async def _results(self, request: Request, place: Place) -> AsyncGenerator[StepResult, None]:
+        mailbox = Mailbox(place)
+        place.submitted(lambda error: self._commands.add(Withdraw(request.request_id, error)))
         self._commands.add(Submit(request, mailbox))
         self.num_rows_promised += request.decoding.num_rows
         ended = False
         try:
             while not ended:
-                event = await mailbox.get()
-                if isinstance(event, ServiceError):
-                    ended = True
-                    raise event.again()
-                ended = event.is_last and not request.editable
-                yield event
+                result = await mailbox.get()
+                ended = result.is_last and not request.editable
+                yield result
+        except ServiceError:
+            ended = True
+            raise
         finally:
             self.num_rows_promised -= request.decoding.num_rows
+            place.left()
             if not ended:
                 self._commands.add(Cancel(request.request_id))
 
@@ -194,9 +213,13 @@ class Engine:
         self._runner.leave(cancelled)
         early: list[Command] = []
         for command in commands:
-            if isinstance(command, Cancel) or command.request.request_id not in self._mailboxes:
+            if isinstance(command, Cancel):
                 continue
-            if isinstance(command, Submit):
+            if isinstance(command, Withdraw):
+                self._withdraw(command)
+            elif command.request.request_id not in self._mailboxes:
+                continue
+            elif isinstance(command, Submit):
                 self._submit(command.request)
             elif not self._edit(command):
                 early.append(command)
@@ -208,8 +231,18 @@ class Engine:
     def _submit(self, request: Request) -> None:
         if request.editable:
             self._editable.add(request.request_id)
-        if len(self._editable) > self._max_editable or not self._scheduler.submit(request):
-            self._refuse(request.request_id, QueueFullError("too many requests wait; try again later"))
+        if len(self._editable) > self._max_editable:
+            self._refuse(
+                request.request_id,
+                QueueFullError("too many interactive translations are open; try again later", pushback_ms=PUSHBACK_MS),
+            )
+        else:
+            self._scheduler.submit(request)
+
+    def _withdraw(self, command: Withdraw) -> None:
+        if self._scheduler.is_waiting(command.request_id):
+            self._scheduler.cancel(command.request_id)
+            self._refuse(command.request_id, command.error)
 
     def _edit(self, command: Edit) -> bool:
         """Obey an edit; False where the request has not begun, and the edit must wait."""
@@ -222,7 +255,7 @@ class Engine:
             self._fail_alone(request_id, failure)
             return True
         if not is_running and not self._scheduler.is_waiting(request_id):
-            self._submit(command.request)
+            self._submit(replace(command.request, submitted_at=time.monotonic()))
         return True
 
     def _expire_and_join(self) -> None:
@@ -231,6 +264,7 @@ class Engine:
         for request_id in schedule.expired:
             self._refuse(request_id, DeadlineExceededError("the deadline passed before the translation ended"))
         if schedule.joining:
+            self._mailboxes.deliver([(request.request_id, JOINED) for request in schedule.joining])
             self.heartbeat.beat()
             started = time.monotonic()
             for request_id, failure in self._runner.join(schedule.joining):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from service.engine.commands import Event, Mailbox
+from service.engine.mailbox import Event, Mailbox, post_all
 from service.errors import ServiceError
 
 _Argument = TypeVar("_Argument")
@@ -60,9 +60,4 @@ class Mailboxes:
 
     def _post(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:
-            self.on_loop(_put, events)
-
-
-def _put(events: list[tuple[Mailbox, Event]]) -> None:
-    for mailbox, event in events:
-        mailbox.put_nowait(event)
+            self.on_loop(post_all, events)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from service.engine.editing import EditableTranslation
 from service.engine.engine import Engine
+from service.engine.mailbox import UNLIMITED, Place
 from service.engine.request import Decoding, StepResult
 from service.engine.watchdog import Watchdog
 
@@ -55,6 +56,7 @@ class EnginePool:
         include_attention: bool = False,
         seed: int | None = None,
         streamed: bool = True,
+        place: Place = UNLIMITED,
     ) -> AsyncGenerator[StepResult, None]:
         """As `Engine.translate`."""
         return self._least_loaded().translate(
@@ -64,6 +66,7 @@ class EnginePool:
             include_attention=include_attention,
             seed=seed,
             streamed=streamed,
+            place=place,
         )
 
     def translate_editable(
@@ -73,10 +76,11 @@ class EnginePool:
         *,
         include_attention: bool = False,
         seed: int | None = None,
+        place: Place = UNLIMITED,
     ) -> EditableTranslation:
         """As `Engine.translate_editable`."""
         return self._least_loaded().translate_editable(
-            source_ids, decoding, include_attention=include_attention, seed=seed
+            source_ids, decoding, include_attention=include_attention, seed=seed, place=place
         )
 
     def _least_loaded(self) -> Engine:

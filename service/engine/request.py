@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
 
@@ -13,6 +13,14 @@ class FinishReason(Enum):
 
     END_OF_SENTENCE = "end_of_sentence"
     MAX_LENGTH = "max_length"
+
+
+class Priority(IntEnum):
+    """Who joins first while others wait."""
+
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,8 @@ class Decoding:
 class Request:
     """One source to translate. source_ids end in the end of the sentence; deadline is on the engine's clock, in
     seconds, or None; seed draws what can be drawn; an editable request can be given another prefix until it is
-    cancelled; of a request that is not streamed only the last result is wanted."""
+    cancelled; of a request that is not streamed only the last result is wanted. client is whom the request counts for;
+    submitted_at is on the engine's clock, in seconds."""
 
     request_id: int
     source_ids: tuple[int, ...]
@@ -86,6 +95,9 @@ class Request:
     seed: int | None = None
     editable: bool = False
     streamed: bool = True
+    priority: Priority = Priority.NORMAL
+    client: str = ""
+    submitted_at: float = 0.0
 
 
 class Token(NamedTuple):

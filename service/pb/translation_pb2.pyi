@@ -19,6 +19,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The same as PRIORITY_NORMAL."""
+    PRIORITY_LOW: _Priority.ValueType  # 1
+    """Can wait, such as a batch."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """What most requests have."""
+    PRIORITY_HIGH: _Priority.ValueType  # 3
+    """Somebody is waiting for it."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Who joins first while others wait. A request that has waited for a second counts as one of the next priority. Where the
+    queue is full, a request takes the place of the newest one of the lowest priority below its own.
+    """
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The same as PRIORITY_NORMAL."""
+PRIORITY_LOW: Priority.ValueType  # 1
+"""Can wait, such as a batch."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""What most requests have."""
+PRIORITY_HIGH: Priority.ValueType  # 3
+"""Somebody is waiting for it."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -265,10 +295,13 @@ class TranslateRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    priority: Global___Priority.ValueType
+    """Who joins first while others wait."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One sentence each, from 1 to as many as the server allows, 1,024 by default. A text of white space only translates to the empty text."""
@@ -284,10 +317,11 @@ class TranslateRequest(_message.Message):
         version: _builtins.int = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___DecodingOptions | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "options", b"options", "texts", b"texts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "options", b"options", "priority", b"priority", "texts", b"texts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -468,6 +502,7 @@ class StreamTranslateRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     INCLUDE_ATTENTION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
@@ -476,6 +511,8 @@ class StreamTranslateRequest(_message.Message):
     """One sentence. A text of white space only translates to the empty text, without any step."""
     include_attention: _builtins.bool
     """Whether each step carries its attention over the source, and the first message the source's pieces."""
+    priority: Global___Priority.ValueType
+    """Who joins first while others wait."""
     @_builtins.property
     def options(self) -> Global___DecodingOptions:
         """How to search."""
@@ -488,10 +525,11 @@ class StreamTranslateRequest(_message.Message):
         text: _builtins.str = ...,
         options: Global___DecodingOptions | None = ...,
         include_attention: _builtins.bool = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "model", b"model", "options", b"options", "text", b"text", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "model", b"model", "options", b"options", "priority", b"priority", "text", b"text", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -860,10 +898,13 @@ class ScoreRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    priority: Global___Priority.ValueType
+    """Who joins first while others wait."""
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
         """Pairs to score, as many as Translate takes texts."""
@@ -874,10 +915,11 @@ class ScoreRequest(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         pairs: _abc.Iterable[Global___ScorePair] | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pairs", b"pairs", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pairs", b"pairs", "priority", b"priority", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

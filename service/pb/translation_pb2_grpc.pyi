@@ -33,8 +33,9 @@ class TranslationServiceStub:
       INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
                          exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
-      DEADLINE_EXCEEDED  the caller's deadline passed
+      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message has more than 64 MiB
+      DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
+                         metadata x-stepstream-max-call-ms tells
       UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
       INTERNAL           a fault of the server, of this request alone
     """
@@ -66,8 +67,9 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
       INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
                          exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
-      DEADLINE_EXCEEDED  the caller's deadline passed
+      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message has more than 64 MiB
+      DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
+                         metadata x-stepstream-max-call-ms tells
       UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
       INTERNAL           a fault of the server, of this request alone
     """
@@ -95,8 +97,9 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
       INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
                          exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
-      DEADLINE_EXCEEDED  the caller's deadline passed
+      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message has more than 64 MiB
+      DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
+                         metadata x-stepstream-max-call-ms tells
       UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
       INTERNAL           a fault of the server, of this request alone
     """

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from service.admission.admission import Admission
 from service.calls import Calls
 from service.engine.engine import Engine
 from service.engine.pool import EnginePool
@@ -29,6 +30,7 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub, add_Translat
 from service.registry import LoadedModel, Registry
 from service.security.access import Access
 from service.servicer import TranslationServicer
+from service.settings import Settings
 from service.translator import Translator
 from service.validation import Limits as RequestLimits
 
@@ -133,7 +135,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
         }
     )
     metrics = Metrics()
-    limits = Limits(max_slots=8, max_queue_length=8, max_encode_tokens=512, length_multiple=16)
+    limits = Limits(max_slots=8, max_encode_tokens=512, length_multiple=16)
     engine = Engine(
         "slow", Runner(rows, end_id=3), limits, metrics.engine("slow", 1, num_slots=8), on_failure=lambda _: None
     )
@@ -141,7 +143,8 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     pool.start()
     registry = Registry()
     translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_bytes=100, max_slots=8)
-    registry.add(LoadedModel(manifest, "{}", "none", pool, translator))
+    admission = Admission(Settings().admission_limits(1))
+    registry.add(LoadedModel(manifest, "{}", "none", pool, translator, admission))
     request_limits = RequestLimits(max_texts=8, max_text_bytes=100)
     interceptor = StatusInterceptor(Calls([metrics]), limits=request_limits, access=Access())
     server = grpc.aio.server(interceptors=(interceptor,))

@@ -64,6 +64,14 @@ def test_a_flag_that_is_not_given_sends_nothing(run, fake_service):
     assert sent_by(run, fake_service, "translate", "a", "--sample") == pb.DecodingOptions(sampling=pb.Sampling())
 
 
+def test_a_priority_is_a_flag_of_its_own(run, fake_service):
+    assert sent_by(run, fake_service, "translate", "a", "--priority", "high") == pb.DecodingOptions()
+    assert fake_service.requests[-1].priority == pb.PRIORITY_HIGH
+    status, _, error = run("translate", "a", "--address", fake_service.address, "--priority", "urgent")
+    assert status == 2
+    assert "low or normal or high" in error
+
+
 def test_every_line_of_a_file_is_translated_with_the_options(run, fake_service, tmp_path):
     (tmp_path / "in").write_text("one\ntwo\n")
     flags = ["--beam-size", 4, "--length-penalty", 0.5, "--prefix", "A", "--keep", "x"]

@@ -6,7 +6,8 @@ import pytest
 
 from service.client.client import Client
 from service.client.errors import InvalidRequestError
-from service.client.options import GREEDY, DecodingOptions, Sampling, options_message
+from service.client.options import GREEDY, DecodingOptions, Priority, Sampling, options_message
+from service.client.requests import score_request
 from service.pb import translation_pb2 as pb
 
 EVERY_OPTION = DecodingOptions(
@@ -57,7 +58,26 @@ AS_A_MESSAGE = pb.DecodingOptions(
 
 @pytest.mark.parametrize(("kind", "message"), [(DecodingOptions, pb.DecodingOptions), (Sampling, pb.Sampling)])
 def test_there_is_an_option_for_each_field_of_the_message_and_of_its_name(kind, message):
-    assert [field.name for field in fields(kind)] == [field.name for field in message.DESCRIPTOR.fields]
+    names = [field.name for field in fields(kind) if field.name != "priority"]
+    assert names == [field.name for field in message.DESCRIPTOR.fields]
+
+
+@pytest.mark.parametrize(
+    ("priority", "sent"),
+    [
+        (Priority.LOW, pb.PRIORITY_LOW),
+        (Priority.NORMAL, pb.PRIORITY_UNSPECIFIED),
+        (Priority.HIGH, pb.PRIORITY_HIGH),
+    ],
+)
+def test_a_priority_is_sent_with_the_request_and_not_with_its_search(fake_service, priority, sent):
+    options = DecodingOptions(priority=priority)
+    with Client(fake_service.address) as client:
+        client.translate(["a"], model="shout", options=options)
+        list(client.stream("a", model="shout", options=options))
+    assert [request.priority for request in fake_service.requests] == [sent] * 2
+    assert [request.options for request in fake_service.requests] == [pb.DecodingOptions()] * 2
+    assert score_request([("a", "b")], model="shout", version=0, priority=priority).priority == sent
 
 
 def test_every_option_reaches_the_server_by_every_call(fake_service):

@@ -142,7 +142,7 @@ def observer() -> RecordingObserver:
 @pytest.fixture
 def make_engine(rows: FakeRows, observer: RecordingObserver) -> Callable[..., Engine]:
     def make(other_rows: FakeRows | None = None, **limits: int) -> Engine:
-        values = {"max_slots": 4, "max_queue_length": 100, "max_encode_tokens": 256, "length_multiple": 16} | limits
+        values = {"max_slots": 4, "max_encode_tokens": 256, "length_multiple": 16} | limits
         failures: list[BaseException] = []
         engine = Engine(
             "test", Runner(other_rows or rows, end_id=END_ID), Limits(**values), observer, on_failure=failures.append

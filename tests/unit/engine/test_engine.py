@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.engine.engine import EditableTranslation, Engine
+from service.engine.mailbox import Unlimited
 from service.engine.request import Decoding, FinishReason, StepResult
 from service.errors import (
     DeadlineExceededError,
@@ -107,19 +108,40 @@ async def test_attention_has_one_weight_for_each_source_token_only_if_asked_for(
     assert all(len(r.settled[0].attention) == 0 for r in long_one)
 
 
-async def test_a_full_queue_is_an_error_for_the_newcomer_alone(make_engine: MakeEngine, rows: Any) -> None:
-    rows.step_s = 0.005
-    engine = make_engine(max_slots=1, max_queue_length=2)
+class RecordedPlace(Unlimited):
+    """Keeps what the engine says of a request, and how to withdraw it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.withdraw: Callable[[ServiceError], None] = lambda _: None
+
+    def submitted(self, withdraw: Callable[[ServiceError], None]) -> None:
+        self.withdraw = withdraw
+        self.told.append("submitted")
+
+    def joined(self) -> None:
+        self.told.append("joined")
+
+    def left(self) -> None:
+        self.told.append("left")
+
+
+async def test_a_waiting_request_can_be_withdrawn_and_a_running_one_cannot(make_engine: MakeEngine, rows: Any) -> None:
+    rows.step_s = 0.01
+    engine = make_engine(max_slots=1)
     engine.start()
-    streams = [asyncio.create_task(collect(engine, (7, 8, 9, 10, 3))) for _ in range(8)]
-    results = await asyncio.gather(*streams, return_exceptions=True)
-    refused = [r for r in results if isinstance(r, QueueFullError)]
-    served = [r for r in results if isinstance(r, list)]
-    assert refused
-    assert served
-    assert len(refused) + len(served) == 8
-    assert all(tokens_of(one) == [7, 8, 9, 10, 3] for one in served)
+    places = [RecordedPlace(), RecordedPlace()]
+    running, waiting = (asyncio.create_task(collect(engine, (*range(10, 25), 3), place=place)) for place in places)
+    await asyncio.sleep(0.05)
+    for place in places:
+        place.withdraw(QueueFullError("displaced", pushback_ms=70))
+    with pytest.raises(QueueFullError) as raised:
+        await waiting
+    assert (str(raised.value), raised.value.pushback_ms) == ("displaced", 70)
+    assert tokens_of(await running) == [*range(10, 25), 3]
+    assert [place.told for place in places] == [["submitted", "joined", "left"], ["submitted", "left"]]
     await engine.stop()
+    places[0].withdraw(QueueFullError("too late"))
 
 
 async def test_a_passed_deadline_ends_the_request_and_not_its_neighbour(engine: Engine, rows: Any) -> None:
@@ -176,7 +198,7 @@ async def test_a_source_that_the_encoder_fails_on_takes_no_neighbour_with_it(eng
 
 async def test_no_request_waits_for_ever_when_the_engine_fails(make_engine: MakeEngine, rows: Any) -> None:
     rows.step_s = 0.02
-    engine = make_engine(max_slots=1, max_queue_length=2)
+    engine = make_engine(max_slots=1)
     engine.start()
     running = asyncio.create_task(collect(engine, (*range(10, 40), 3)))
     await asyncio.sleep(0.05)
@@ -185,14 +207,6 @@ async def test_no_request_waits_for_ever_when_the_engine_fails(make_engine: Make
     async with asyncio.timeout(5):
         results = await asyncio.gather(running, *others, return_exceptions=True)
     assert all(isinstance(result, ServiceError) for result in results)
-    await engine.stop()
-
-
-async def test_free_slots_are_filled_before_the_queue_counts(make_engine: MakeEngine) -> None:
-    engine = make_engine(max_slots=16, max_queue_length=1)
-    engine.start()
-    results = await asyncio.gather(*(collect(engine, (7, 3)) for _ in range(16)))
-    assert all(len(result) == 2 for result in results)
     await engine.stop()
 
 

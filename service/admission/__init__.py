@@ -1,0 +1,1 @@
+"""Decides at once, on the event loop, whether a request may wait for a model's engines."""

@@ -1,0 +1,193 @@
+"""Which requests one model takes: each as a whole, at once, on the event loop. It knows neither gRPC nor texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.admission.backlog import Backlog
+from service.admission.pushback import pushback_ms
+from service.admission.ticket import Claim, Size, Ticket
+from service.admission.wait import WaitEstimate
+from service.engine.request import Priority
+from service.errors import DeadlineExceededError, QueueFullError
+
+UNKNOWN_WAIT_S = 0.25
+"""For a pushback, where nothing is known of the queue yet."""
+_ANY = Size(rows=1, tokens=1)
+
+
+@dataclass(frozen=True)
+class AdmissionLimits:
+    """num_slots rows of all engines together. At most max_queue_length requests wait, of max_queue_tokens source
+    tokens, and none longer than max_queue_wait_s seconds, as far as can be told. While others wait, one client has at
+    most max_client_share (0 to 1) of the requests and tokens."""
+
+    num_slots: int
+    max_queue_length: int
+    max_queue_tokens: int
+    max_queue_wait_s: float
+    max_client_share: float
+
+
+class Admission:
+    """Counts what one model's engines were given and have not ended. Belongs to one event loop.
+
+    A request that free rows take is never refused. Nor is the first that has to wait, however large. Any other must
+    fit into the queue as a whole; a higher priority makes room by displacing the newest of the lowest one, of which
+    nothing has begun.
+    """
+
+    def __init__(self, limits: AdmissionLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        share = limits.max_client_share
+        self._backlog = Backlog(
+            requests_share=max(1.0, share * limits.max_queue_length),
+            tokens_share=max(1.0, share * limits.max_queue_tokens),
+        )
+        self._wait = WaitEstimate()
+        self._queued: dict[Ticket, _Queued] = {}
+        self._num_rows = 0
+        self._num_arriving = 0
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that wait, beyond those that free rows take."""
+        return len(self._queued)
+
+    def is_closed(self, client: str) -> bool:
+        """Whether the client's next request would be refused, whatever its priority."""
+        claim = Claim(client, Priority.HIGH)
+        return bool(self._refusal(claim, [_ANY])) and not self._displaceable(claim)
+
+    def arrive(self, claim: Claim) -> Ticket:
+        """Let a request in, of which nothing is read yet; raises QueueFullError or DeadlineExceededError where it would
+        be refused however small it is."""
+        self._require_time(claim, _ANY)
+        if (refusal := self._refusal(claim, [_ANY])) and not self._displaceable(claim):
+            raise self._refused(refusal)
+        return Ticket(self, claim)
+
+    def arrived(self) -> None:
+        self._num_arriving += 1
+
+    def settled(self) -> None:
+        """A request that had arrived is now decided upon, or has ended."""
+        self._num_arriving -= 1
+
+    def decide(self, claim: Claim, sizes: Sequence[Size]) -> None:
+        """Make room for a request; raises QueueFullError or DeadlineExceededError."""
+        if not sizes or self._has_free_rows(sizes):
+            return
+        self._require_time(claim, sizes[0])
+        if refusal := self._refusal(claim, sizes):
+            self._displace(claim, sizes, refusal)
+
+    def took(self, ticket: Ticket) -> None:
+        """A request was decided for: it holds rows from now on."""
+        sizes = [place.size for place in ticket.places]
+        if not self._has_free_rows(sizes):
+            ahead = self._backlog.work_before(ticket.claim.client, sizes[0].work)
+            self._queued[ticket] = _Queued(self._clock(), ahead)
+            self._count(ticket, 1, sizes)
+        self.rows_changed(sum(size.rows for size in sizes))
+
+    def joined(self, ticket: Ticket, size: Size, *, has_begun: bool) -> None:
+        """One source of a request waits no more: its decoding has begun, or the request has ended."""
+        ticket.num_waiting -= 1
+        queued = self._queued.get(ticket)
+        if queued is not None:
+            if has_begun and not ticket.has_begun:
+                now = self._clock()
+                self._wait.learn(queued.work_ahead, now - queued.at, now=now)
+            self._count(ticket, -(ticket.num_waiting == 0), [size], sign=-1)
+            if ticket.num_waiting == 0:
+                del self._queued[ticket]
+        ticket.has_begun |= has_begun
+
+    def rows_changed(self, by: int) -> None:
+        self._num_rows += by
+
+    def _has_free_rows(self, sizes: Sequence[Size]) -> bool:
+        return self._num_rows + sum(size.rows for size in sizes) <= self._limits.num_slots
+
+    def _refusal(self, claim: Claim, sizes: Sequence[Size]) -> str:
+        """Why a request does not fit into the queue; empty where it does."""
+        limits, backlog = self._limits, self._backlog
+        num_free = max(0, limits.num_slots - self._num_rows)
+        if self._num_arriving + sum(size.rows for size in sizes) <= num_free:
+            return ""
+        num_arriving = max(0, self._num_arriving - num_free)
+        if backlog.is_empty and not num_arriving:
+            return ""
+        tokens = sum(size.tokens for size in sizes)
+        if backlog.requests_before(claim.client) + num_arriving + 1 > limits.max_queue_length:
+            return "too many requests wait"
+        if backlog.tokens_before(claim.client) + tokens > limits.max_queue_tokens:
+            return "too many source tokens wait"
+        if backlog.is_over_share(claim.client, tokens):
+            return "this client has its share of the queue"
+        wait_s = self._wait.seconds(backlog.work_before(claim.client, sizes[0].work), now=self._clock())
+        if wait_s is not None and wait_s > limits.max_queue_wait_s:
+            return "the queue is too long"
+        return ""
+
+    def _require_time(self, claim: Claim, first: Size) -> None:
+        if claim.deadline is None:
+            return
+        now = self._clock()
+        if claim.deadline <= now:
+            raise DeadlineExceededError("the deadline passed before the translation began")
+        if self._has_free_rows([first]) or self._backlog.is_empty:
+            return
+        wait_s = self._wait.seconds(self._backlog.work_before(claim.client, first.work, claim.priority), now=now)
+        if wait_s is not None and now + wait_s > claim.deadline:
+            raise self._refused("the queue takes longer than until the deadline")
+
+    def _displaceable(self, claim: Claim) -> list[Ticket]:
+        """Those that a request may displace, the first one first."""
+        if not self._backlog.has_below(claim.priority):
+            return []
+        waiting = [t for t in self._queued if t.claim.priority < claim.priority and not t.has_begun]
+        waiting.reverse()
+        return sorted(waiting, key=lambda ticket: ticket.claim.priority)
+
+    def _displace(self, claim: Claim, sizes: Sequence[Size], refusal: str) -> None:
+        displaced = []
+        for ticket in self._displaceable(claim):
+            self._count(ticket, -1, [place.size for place in ticket.places], sign=-1)
+            displaced.append((ticket, self._queued.pop(ticket)))
+            if not self._refusal(claim, sizes):
+                break
+        else:
+            for ticket, queued in reversed(displaced):
+                self._queued[ticket] = queued
+                self._count(ticket, 1, [place.size for place in ticket.places])
+            raise self._refused(refusal)
+        for ticket, _ in displaced:
+            ticket.displace(self._refused("a request of higher priority took the place"))
+
+    def _count(self, ticket: Ticket, requests: int, sizes: Sequence[Size], *, sign: int = 1) -> None:
+        self._backlog.add(
+            ticket.claim.client,
+            ticket.claim.priority,
+            requests=requests,
+            tokens=sign * sum(size.tokens for size in sizes),
+            work=sign * sum(size.work for size in sizes),
+        )
+
+    def _refused(self, reason: str) -> QueueFullError:
+        wait_s = self._wait.seconds(self._backlog.work, now=self._clock())
+        return QueueFullError(
+            f"{reason}; try again later", pushback_ms=pushback_ms(UNKNOWN_WAIT_S if wait_s is None else wait_s)
+        )
+
+
+@dataclass(frozen=True)
+class _Queued:
+    """at: when the request was admitted, in seconds; work_ahead: what is begun before it, its first source included."""
+
+    at: float
+    work_ahead: int

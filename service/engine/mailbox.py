@@ -1,0 +1,86 @@
+"""How the engine's thread reaches whoever waits on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from service.engine.request import Priority, StepResult
+from service.errors import ServiceError
+
+
+class Place(Protocol):
+    """What a request was admitted with, for whoever keeps count. Called on the event loop."""
+
+    @property
+    def client(self) -> str:
+        """Whom it counts for."""
+
+    @property
+    def priority(self) -> Priority: ...
+
+    def submitted(self, withdraw: Callable[[ServiceError], None]) -> None:
+        """The request waits from now on. `withdraw` ends it with an error if it still waits; it raises nothing. Raises
+        ServiceError where the place was lost already."""
+
+    def joined(self) -> None:
+        """The request has left the queue."""
+
+    def left(self) -> None:
+        """The request has ended, and its rows are free."""
+
+
+class Unlimited:
+    """The place of a request that nobody keeps count of."""
+
+    client = ""
+    priority = Priority.NORMAL
+
+    def submitted(self, withdraw: Callable[[ServiceError], None]) -> None:
+        pass
+
+    def joined(self) -> None:
+        pass
+
+    def left(self) -> None:
+        pass
+
+
+UNLIMITED = Unlimited()
+
+
+class Joined:
+    """The request has left the queue."""
+
+
+JOINED = Joined()
+Event = StepResult | ServiceError | Joined
+
+
+class Mailbox:
+    """What has come of one request; `post` and `get` on the event loop."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._events: asyncio.Queue[StepResult | ServiceError] = asyncio.Queue()
+
+    def post(self, event: Event) -> None:
+        """Put an event behind the others; the place is told at once of a request that has joined."""
+        if isinstance(event, Joined):
+            self._place.joined()
+        else:
+            self._events.put_nowait(event)
+
+    async def get(self) -> StepResult:
+        """The next result; raises the ServiceError that ended the request."""
+        event = await self._events.get()
+        if isinstance(event, ServiceError):
+            raise event.again()
+        return event
+
+
+def post_all(events: list[tuple[Mailbox, Event]]) -> None:
+    """Each event into its mailbox."""
+    for mailbox, event in events:
+        mailbox.post(event)
