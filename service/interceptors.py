@@ -167,7 +167,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         except (asyncio.CancelledError, GeneratorExit) as error:
             if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
                 _log.error("request abandoned", method=call.method, request_id=call.request_id, frames=_frames(error))
-                await _abort(context, call, AbandonedError("the server gave the request up; it may be tried again"), trailing)
+                await _abort(
+                    context, call, AbandonedError("the server gave the request up; it may be tried again"), trailing
+                )
             if context.time_remaining() == 0:
                 call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
@@ -219,9 +221,7 @@ def _frames(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
-async def _abort(
-    context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]
-) -> NoReturn:
+async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> NoReturn:
     code = STATUS[type(error)]
     call.code = code.name
     pushback = error.pushback_ms

@@ -23,7 +23,9 @@ def claim_from(priority: int) -> Claim:
     try:
         return Claim(call.client, Priority(priority or Priority.NORMAL), call.deadline)
     except ValueError:
-        raise InvalidRequestError("{field} is {number}, which is none of its values", field="priority", number=priority) from None
+        raise InvalidRequestError(
+            "{field} is {number}, which is none of its values", field="priority", number=priority
+        ) from None
 
 
 def options_from(message: pb.DecodingOptions) -> Options:

@@ -36,6 +36,12 @@ class EnginePool:
             engine.start()
         self._watchdog.start()
 
+    def start(self) -> None:
+        """Start every engine's thread."""
+        for engine in self._engines:
+            engine.start()
+        self._watchdog.start()
+
     @property
     def is_healthy(self) -> bool:
         """Whether every engine is; from any thread."""
