@@ -3,6 +3,8 @@
 ServiceError
 ├── InvalidRequestError     the request itself is wrong
 ├── ModelNotFoundError      no such model, or no such version
+├── ModelLoadingError       the version is known, and not ready yet
+├── NotPossibleError        what the caller asks for cannot be done as things are
 ├── QueueFullError          too many requests wait already
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
 ├── EncodeFailedError       this source, and no other, made the encoder fail
@@ -28,6 +30,14 @@ class InvalidRequestError(ServiceError):
 
 class ModelNotFoundError(ServiceError):
     """No such model, or no such version of it."""
+
+
+class ModelLoadingError(ServiceError):
+    """The version is known, and not ready yet."""
+
+
+class NotPossibleError(ServiceError):
+    """What the caller asks for cannot be done as things are; the message says why."""
 
 
 class QueueFullError(ServiceError):

@@ -19,7 +19,9 @@ from service.errors import (
     EncodeFailedError,
     EngineFailedError,
     InvalidRequestError,
+    ModelLoadingError,
     ModelNotFoundError,
+    NotPossibleError,
     QueueFullError,
     ServiceError,
     StoppingError,
@@ -28,6 +30,8 @@ from service.errors import (
 STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    ModelLoadingError: grpc.StatusCode.UNAVAILABLE,
+    NotPossibleError: grpc.StatusCode.FAILED_PRECONDITION,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EncodeFailedError: grpc.StatusCode.INTERNAL,

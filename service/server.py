@@ -16,10 +16,10 @@ from grpc_reflection.v1alpha import reflection
 
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
-from service.loading import load_model
+from service.management.admin import AdminServer
+from service.management.management import Management
 from service.metrics import Metrics
-from service.model.errors import BundleError, ModelError
-from service.model.store import list_versions
+from service.model.errors import ModelError
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import Registry
@@ -27,6 +27,7 @@ from service.servicer import TranslationServicer
 from service.settings import Settings
 from service.web import WatchServer
 
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
@@ -48,11 +49,20 @@ class Server:
         self._metrics = Metrics()
         self._registry = Registry()
         self._health = health.aio.HealthServicer()
-        self._calls = Calls([self._metrics])
+        self._calls = Calls([self._metrics, self._registry])
+        self._management = Management(
+            settings,
+            self._metrics,
+            self._registry,
+            on_failure=lambda name: partial(self._engine_failed, name),
+            on_change=self._tell_health,
+        )
+        self._admin = AdminServer(self._management.servicer(), self._health, Calls([self._metrics]))
         self._ready = False
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = 0
+        self.admin_port = 0
         interceptor = StatusInterceptor(self._calls)
         self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
@@ -61,29 +71,24 @@ class Server:
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
 
     async def start(self) -> None:
-        """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""
+        """Load and prove what is to serve, then listen; raises ModelError, or OSError where a port cannot be had."""
         settings = self._settings
         for port in (settings.port, settings.metrics_port):
             _require_free_port(settings.host, port)
-        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
+        _require_free_port(settings.admin_host, settings.admin_port)
+        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, self._is_ready)
         self._web.start()
-        versions = list_versions(settings.model_store)
-        if not versions:
-            raise BundleError(f"the model store {settings.model_store} has no model")
-        for version in versions:
-            on_failure = partial(self._engine_failed, version.name)
-            model = await asyncio.to_thread(load_model, version, settings, self._metrics, on_failure=on_failure)
-            model.engine.start()
-            self._registry.add(model)
+        await self._management.start()
         address = format_address(settings.host, settings.port)
         try:
             self.port = self._grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
         await self._grpc.start()
-        for name in ("", SERVICE_NAME, *{model.manifest.name for model in self._registry.all()}):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._ready = True
+        await self._tell_health(*{model.manifest.name for model in self._registry.all()})
+        self.admin_port = await self._admin.start(format_address(settings.admin_host, settings.admin_port))
+        _log.info("model management", address=format_address(settings.admin_host, self.admin_port))
 
     async def stop(self) -> None:
         """Tell health, refuse new requests, give running ones the grace time, then end whatever was started."""
@@ -93,11 +98,20 @@ class Server:
             if num_left := await self._calls.stop(timeout_s=self._settings.grace_s):
                 _log.warning("translations were cut off", num_requests=num_left)
             await self._grpc.stop(LAST_MESSAGES_S)
-        for model in self._registry.all():
-            if not await model.engine.stop():
-                _log.error("a decoder step does not end", model=model.manifest.name)
+            await self._admin.stop(LAST_MESSAGES_S)
+        await self._management.stop()
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
+
+    def _is_ready(self) -> bool:
+        return self._ready and self._registry.serves_any
+
+    async def _tell_health(self, *names: str) -> None:
+        """That models have versions that serve, or have none; before the server is ready it tells nothing."""
+        statuses = {name: bool(self._registry.versions(name)) for name in names}
+        for name, serves in (statuses | dict.fromkeys(("", SERVICE_NAME), self._registry.serves_any)).items():
+            if self._ready:
+                await self._health.set(name, SERVING if serves else NOT_SERVING)
 
     def _engine_failed(self, name: str, error: BaseException) -> None:
         _log.error("engine failed", model=name, exc_info=error)

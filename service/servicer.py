@@ -31,7 +31,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self._max_running = max_running
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:  # noqa: N802
-        model = self._registry.find(request.model, request.version)
+        model = self._registry.hold(request.model, request.version, request.label)
         self._require_number(len(request.texts), "texts")
         options = messages.options_from(request.options, context.time_remaining())
         completions = await model.translator.translate(list(request.texts), options, max_running=self._max_running)
@@ -44,7 +44,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
     async def StreamTranslate(  # noqa: N802
         self, request: pb.StreamTranslateRequest, context: Context
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
-        model = self._registry.find(request.model, request.version)
+        model = self._registry.hold(request.model, request.version, request.label)
         source = model.translator.read(request.text)
         options = messages.options_from(request.options, context.time_remaining())
         steps = model.translator.stream(source, options, include_attention=request.include_attention)
@@ -63,7 +63,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         if first is None or first.WhichOneof("action") != "start":
             raise InvalidRequestError("the first message must start the translation")
         start = first.start
-        model = self._registry.find(start.model, start.version)
+        model = self._registry.hold(start.model, start.version, start.label)
         source = model.translator.read(start.text)
         options = messages.options_from(start.options, context.time_remaining())
         translation = model.translator.interactive(source, options, include_attention=start.include_attention)
@@ -77,7 +77,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
                 shown = None
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
-        model = self._registry.find(request.model, request.version)
+        model = self._registry.hold(request.model, request.version, request.label)
         self._require_number(len(request.pairs), "pairs")
         options = messages.options_from(pb.DecodingOptions(), context.time_remaining())
         scored = await model.translator.score(
@@ -91,7 +91,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         return pb.ListModelsResponse(models=[messages.model_message(model) for model in self._registry.all()])
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802, ARG002
-        model: LoadedModel = self._registry.find(request.model, request.version)
+        model: LoadedModel = self._registry.hold(request.model, request.version, request.label)
         message = messages.model_message(model)
         message.certificate_json = model.certificate_json
         return pb.GetModelResponse(model=message)

@@ -265,10 +265,15 @@ class TranslateRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One sentence each, from 1 to as many as the server allows, 1,024 by default. A text of white space only translates to the empty text."""
@@ -284,10 +289,11 @@ class TranslateRequest(_message.Message):
         version: _builtins.int = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___DecodingOptions | None = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "options", b"options", "texts", b"texts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "options", b"options", "texts", b"texts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -468,6 +474,7 @@ class StreamTranslateRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     INCLUDE_ATTENTION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
@@ -476,6 +483,10 @@ class StreamTranslateRequest(_message.Message):
     """One sentence. A text of white space only translates to the empty text, without any step."""
     include_attention: _builtins.bool
     """Whether each step carries its attention over the source, and the first message the source's pieces."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     @_builtins.property
     def options(self) -> Global___DecodingOptions:
         """How to search."""
@@ -488,10 +499,11 @@ class StreamTranslateRequest(_message.Message):
         text: _builtins.str = ...,
         options: Global___DecodingOptions | None = ...,
         include_attention: _builtins.bool = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "model", b"model", "options", b"options", "text", b"text", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "label", b"label", "model", b"model", "options", b"options", "text", b"text", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -860,10 +872,15 @@ class ScoreRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
         """Pairs to score, as many as Translate takes texts."""
@@ -874,10 +891,11 @@ class ScoreRequest(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         pairs: _abc.Iterable[Global___ScorePair] | None = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pairs", b"pairs", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "pairs", b"pairs", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,19 +1062,25 @@ class GetModelRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,12 +29,13 @@ class TranslationServiceStub:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-    exclude each other, the attention of a model without any
-    NOT_FOUND          no such model, or no such version of it
+    INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
+    an option out of range, options that exclude each other, the attention of a model without any
+    NOT_FOUND          no such model, or no such version or label of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
-    UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+    UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
+    replica may answer
     INTERNAL           a fault of the server, of this request alone
     """
 
@@ -80,12 +81,13 @@ class TranslationServiceServicer:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-    exclude each other, the attention of a model without any
-    NOT_FOUND          no such model, or no such version of it
+    INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
+    an option out of range, options that exclude each other, the attention of a model without any
+    NOT_FOUND          no such model, or no such version or label of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
-    UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+    UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
+    replica may answer
     INTERNAL           a fault of the server, of this request alone
     """
 
@@ -177,12 +179,13 @@ class TranslationService:
     """Translates text with the models of one server.
 
     Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-    exclude each other, the attention of a model without any
-    NOT_FOUND          no such model, or no such version of it
+    INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
+    an option out of range, options that exclude each other, the attention of a model without any
+    NOT_FOUND          no such model, or no such version or label of it
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
-    UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+    UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
+    replica may answer
     INTERNAL           a fault of the server, of this request alone
     """
 
