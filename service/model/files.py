@@ -47,16 +47,21 @@ class PlainFolder:
         """A plain file of at most so many bytes; raises BundleError."""
         with _explained(f"{self.path}: {name} is missing or not a plain file"):
             descriptor = os.open(name, _FILE, dir_fd=self._descriptor)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise BundleError(f"{self.path}: {name} is missing or not a plain file")
             if status.st_nlink > 1:
-                raise BundleError(f"{self.path}: {name} is not a plain file of this folder alone: it has another name")
+                raise BundleError(f"{self.path}: {name} has another name too, and is not this version's alone")
             if status.st_size > most:
                 raise BundleError(f"{self.path}: {name} has {status.st_size} bytes, at most {most} are read")
-            with _explained(f"{self.path}: {name} cannot be read"):
+            with (
+                _explained(f"{self.path}: {name} cannot be read"),
+                open(descriptor, "rb", buffering=0, closefd=False) as file,
+            ):
                 return file.readall()
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
