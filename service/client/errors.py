@@ -4,6 +4,7 @@ StepstreamError               each message is one line for the person who made t
 ├── ServerUnreachableError    no server answers, it is stopping, or the model's engine has failed
 ├── ModelNotFoundError        no such model, or no such version of it
 ├── InvalidRequestError       no text, a text that is too long, an option out of range
+├── NotPossibleError          what is asked for cannot be done as things are
 ├── OverloadedError           the queue is full; the same request may succeed later
 ├── DeadlineError             the caller's time limit passed
 ├── PlotUnavailableError      what draws pictures is not installed
@@ -36,6 +37,10 @@ class ModelNotFoundError(StepstreamError):
 
 class InvalidRequestError(StepstreamError):
     """The request can never be served as it is."""
+
+
+class NotPossibleError(StepstreamError):
+    """What is asked for cannot be done as things are on the server; the message says why."""
 
 
 class OverloadedError(StepstreamError):
@@ -85,6 +90,8 @@ def error_from_status(code: grpc.StatusCode, details: str, address: str) -> Step
             return ModelNotFoundError(details or "no such model")
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
             return InvalidRequestError(details or "the server refuses the request")
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return NotPossibleError(details or "the server cannot do that now")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:
             return InvalidRequestError(f"the message is too large: {details}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -10,25 +10,26 @@ from contextlib import contextmanager
 
 from service.client.errors import InvalidRequestError
 from service.client.options import DecodingOptions, options_message
+from service.client.versions import Version, chosen
 from service.pb import translation_pb2 as pb
 
 
 def translate_request(
-    texts: Sequence[str], *, model: str, version: int, options: DecodingOptions
+    texts: Sequence[str], *, model: str, version: Version, options: DecodingOptions
 ) -> pb.TranslateRequest:
     """The message of Translate."""
     with _representable():
-        return pb.TranslateRequest(model=model, version=version, texts=texts, options=options_message(options))
+        return pb.TranslateRequest(model=model, **chosen(version), texts=texts, options=options_message(options))
 
 
 def stream_request(
-    text: str, *, model: str, version: int, options: DecodingOptions, include_attention: bool
+    text: str, *, model: str, version: Version, options: DecodingOptions, include_attention: bool
 ) -> pb.StreamTranslateRequest:
     """The message of StreamTranslate, and the start of TranslateInteractive."""
     with _representable():
         return pb.StreamTranslateRequest(
             model=model,
-            version=version,
+            **chosen(version),
             text=text,
             options=options_message(options),
             include_attention=include_attention,
@@ -41,17 +42,17 @@ def edit_request(prefix: str) -> pb.TranslateInteractiveRequest:
         return pb.TranslateInteractiveRequest(edit=pb.Edit(target_prefix=prefix))
 
 
-def score_request(pairs: Sequence[tuple[str, str]], *, model: str, version: int) -> pb.ScoreRequest:
+def score_request(pairs: Sequence[tuple[str, str]], *, model: str, version: Version) -> pb.ScoreRequest:
     """The message of Score, for pairs of a source and a target."""
     with _representable():
         messages = [pb.ScorePair(source=source, target=target) for source, target in pairs]
-        return pb.ScoreRequest(model=model, version=version, pairs=messages)
+        return pb.ScoreRequest(model=model, **chosen(version), pairs=messages)
 
 
-def get_model_request(model: str, *, version: int) -> pb.GetModelRequest:
+def get_model_request(model: str, *, version: Version) -> pb.GetModelRequest:
     """The message of GetModel."""
     with _representable():
-        return pb.GetModelRequest(model=model, version=version)
+        return pb.GetModelRequest(model=model, **chosen(version))
 
 
 @contextmanager

@@ -138,7 +138,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     registry = Registry()
     translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_length=100, max_slots=8)
     registry.add(LoadedModel(manifest, "{}", "none", pool, translator))
-    server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics])),))
+    server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics, registry])),))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

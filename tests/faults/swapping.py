@@ -128,13 +128,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         swaps = swap_under_load(Path(folder), int(sys.argv[1]))
     tally = swaps.tally
-    print(
+    sys.stdout.write(
         f"{swaps.num_swaps} swaps in {swaps.seconds:.0f} s; streams by version {dict(tally.num_by_version)}, "
         f"{len(tally.failures)} failed, {len(tally.wrong)} of no one version; "
-        f"resident {swaps.rss_before:.1f} MiB before, {swaps.rss_after:.1f} MiB after"
+        f"resident {swaps.rss_before:.1f} MiB before, {swaps.rss_after:.1f} MiB after\n"
     )
     for line in (tally.failures + tally.wrong)[:10]:
-        print(line)
+        sys.stdout.write(f"{line}\n")
     return 1 if tally.failures or tally.wrong else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import urllib.error
@@ -130,7 +129,7 @@ def listening_process(port: int) -> int:
     (inode,) = [line[9] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"]
     for child in Path("/proc/self/task").glob("*/children"):
         for pid in child.read_text().split():
-            if any(os.readlink(one) == f"socket:[{inode}]" for one in Path(f"/proc/{pid}/fd").iterdir()):
+            if any(str(one.readlink()) == f"socket:[{inode}]" for one in Path(f"/proc/{pid}/fd").iterdir()):
                 return int(pid)
     raise AssertionError(f"nobody listens on {port}")
 
