@@ -23,8 +23,8 @@ from service.model.signature import read_trusted_keys, verify_signature
 
 
 def make_key(path: Path) -> Path:
-    """Write a new private key to PATH, for its owner's eyes alone, and its public key beside it, whose path is returned;
-    raises SigningError where either is there already."""
+    """Write a new private key to PATH, for its owner's eyes alone, and its public key beside it, whose path is given
+    back; raises SigningError where either is there already."""
     public_path = path.with_name(f"{path.stem}.pub.pem")
     key = Ed25519PrivateKey.generate()
     _create(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
@@ -76,5 +76,5 @@ def _create(path: Path, content: bytes, *, mode: int) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         raise SigningError(f"{path} exists already; a key is never replaced") from None
-    with open(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
