@@ -23,7 +23,7 @@ import ctranslate2
 import grpc.aio
 
 from benchmarks.until_stopped import serve_until_stopped
-from service.model.manifest import read_manifest
+from service.model.bundle import read_manifest
 from service.model.text import Source, Texts, open_texts
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceServicer, add_TranslationServiceServicer_to_server

@@ -1,4 +1,4 @@
-"""The command `stepstream-export`: fetch a corpus, train, publish, evaluate."""
+"""The command `stepstream-export`: fetch a corpus, train, publish, sign, evaluate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from export.errors import ExportError
+from export.sign_commands import add_make_key, add_sign, add_verify_signature
 from service.model.errors import ModelError
 
 DEFAULT_CORPORA = Path("data")
@@ -21,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stepstream-export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_fetch_corpus, _add_train, _add_publish, _add_evaluate, _add_choose_alignment, _add_rebuild):
+        add(commands)
+    for add in (add_make_key, add_sign, add_verify_signature):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -101,6 +104,7 @@ def _add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--split", nargs="+", help="the first is also measured on (default: those of the checkpoint's configuration)"
     )
+    parser.add_argument("--key", type=Path, metavar="PRIVATE.pem", help="sign the version with it")
     parser.set_defaults(run=_publish)
 
 
@@ -116,6 +120,7 @@ def _publish(options: argparse.Namespace) -> int:
         corpus=options.corpus,
         corpora=options.corpora,
         splits=options.split,
+        key=options.key,
     )
     megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder}: published, {megabytes:.1f} MB")

@@ -7,6 +7,7 @@ ExportError
     CheckpointError              a folder holds no usable checkpoint
     PublishError                 a version cannot be placed in the model store
         VersionExistsError       it is there already
+    SigningError                 a key cannot be made or read
     VerificationError            the graphs do not compute what the model computes
         NamesDifferError
         AxesDifferError
@@ -43,6 +44,10 @@ class PublishError(ExportError):
 
 class VersionExistsError(PublishError):
     """The version is in the model store already."""
+
+
+class SigningError(ExportError):
+    """A key cannot be made or read."""
 
 
 class VerificationError(ExportError):

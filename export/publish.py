@@ -29,6 +29,7 @@ from export.errors import CheckpointError, PublishError, VersionExistsError
 from export.evaluate import TestSet, read_test_set
 from export.model_card import model_card
 from export.models.contract import TranslationModel
+from export.sign import read_private_key, sign_folder
 from service.model.certificate import Certificate, replay
 from service.model.manifest import Precision, file_sha256, is_model_name
 from service.model.onnx_model import OnnxModel
@@ -44,18 +45,20 @@ def publish(
     corpus: Path | None = None,
     corpora: Path | None = None,
     splits: Sequence[str] | None = None,
+    key: Path | None = None,
 ) -> Path:
     """Publish a checkpoint as MODEL_STORE/NAME/VERSION; the version's folder.
 
     By default NAME is the configuration's and VERSION the next free number. With a corpus, or the folder of corpora
     that holds the configuration's, its test splits are translated for the scores, and the first one also for everything
-    else that is measured on sentences. Raises CheckpointError,
-    CorpusError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
+    else that is measured on sentences. With a private key the version is signed. Raises CheckpointError,
+    CorpusError, SigningError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
     """
     if name is not None and not is_model_name(name):
         raise PublishError(f"{name!r} is no model name: a to z, 0 to 9, dot, underscore, hyphen; at most 64")
     if version is not None and version < 1:
         raise PublishError(f"a version is a number from 1, not {version}")
+    signing_key = None if key is None else read_private_key(key)
     config, model = _load(checkpoint)
     name = name or config.name
     place = model_store / name
@@ -70,6 +73,8 @@ def publish(
     try:
         folder = workshop / "version"
         _build(folder, checkpoint, config, model, name, number, precision, test_sets)
+        if signing_key is not None:
+            sign_folder(folder, signing_key)
         sync_folder(folder)
         try:
             folder.rename(place / str(number))

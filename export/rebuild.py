@@ -19,8 +19,9 @@ from export.training.command import make_fabric, read_configuration, require_cor
 from export.training.data import read_parallel
 from export.training.loop import BASE_FILE, Trainer
 from export.training.monitor import CURVE_FILE, METRICS_FILE
+from service.model.bundle import read_manifest
 from service.model.certificate import read_certificate
-from service.model.manifest import file_sha256, read_manifest
+from service.model.manifest import file_sha256
 from service.model.store import list_versions
 
 

@@ -6,6 +6,8 @@ ServiceError
 ├── PermissionDeniedError   who calls may not do this
 ├── DuplicateRequestError   a request of this id runs already
 ├── ModelNotFoundError      no such model, or no such version
+├── ModelLoadingError       the version is known, and not ready yet
+├── NotPossibleError        what the caller asks for cannot be done as things are
 ├── QueueFullError          too many requests wait already
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
 ├── EncodeFailedError       this source, and no other, made the encoder fail
@@ -64,6 +66,14 @@ class PermissionDeniedError(ServiceError):
 
 class DuplicateRequestError(ServiceError):
     """A request of this id, of the same caller, runs already."""
+
+
+class ModelLoadingError(ServiceError):
+    """The version is known, and not ready yet."""
+
+
+class NotPossibleError(ServiceError):
+    """What the caller asks for cannot be done as things are; the message says why."""
 
 
 class QueueFullError(ServiceError):

@@ -13,9 +13,8 @@ from service.engine.pool import EnginePool
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
 from service.metrics import Metrics
-from service.model.certificate import read_certificate, replay
-from service.model.errors import BundleError
 from service.model.onnx_model import OnnxModel
+from service.model.opening import Proof, open_version
 from service.model.rules import mask_rules
 from service.model.slots import Slots
 from service.model.store import StoredVersion
@@ -29,24 +28,24 @@ OnFailure = Callable[[BaseException], None]
 _log = structlog.get_logger()
 
 
-def load_model(version: StoredVersion, settings: Settings, metrics: Metrics, *, on_failure: OnFailure) -> LoadedModel:
-    """Check the files, load the graphs, replay the certificate; raises ModelError."""
-    with metrics.loading():
-        return _load(version, settings, metrics, on_failure=on_failure)
-
-
-def _load(version: StoredVersion, settings: Settings, metrics: Metrics, *, on_failure: OnFailure) -> LoadedModel:
-    providers = parse_providers(settings.execution_providers)
-    onnx_model = OnnxModel(version.folder, providers=providers, num_threads=settings.num_threads)
-    manifest = onnx_model.manifest
-    if (manifest.name, manifest.version) != (version.name, version.version):
-        raise BundleError(f"{version.folder} holds {manifest.name} version {manifest.version}")
-    certificate_path = version.folder / manifest.certificate
-    certificate = read_certificate(certificate_path)
-    if settings.verify_certificates:
-        replay(onnx_model, certificate)
-    certificate_json = certificate_path.read_text(encoding="utf-8")
-    model = assemble(onnx_model, certificate_json, settings, metrics, on_failure=on_failure)
+def load_model(
+    version: StoredVersion,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    on_failure: OnFailure,
+    proved_sha256: str | None = None,
+) -> LoadedModel:
+    """Prove the version, or take it as it was proved before, and load it; raises ModelError."""
+    opened = open_version(
+        version,
+        Proof(settings.trusted_keys, settings.verify_certificates, proved_sha256),
+        providers=parse_providers(settings.execution_providers),
+        num_threads=settings.num_threads,
+    )
+    model = assemble(opened.onnx_model, opened.certificate_json, settings, metrics, on_failure=on_failure)
+    opened.onnx_model.files.clear()
+    manifest = model.manifest
     _log.info("model loaded", model=manifest.name, version=manifest.version, precision=manifest.precision)
     return model
 
@@ -78,7 +77,7 @@ def assemble(
         for number in range(settings.num_engines(step_bytes))
     ]
     pool = EnginePool(engines, step_timeout_s=settings.step_timeout_s)
-    texts = open_texts(manifest, onnx_model.folder)
+    texts = open_texts(manifest, onnx_model.folder, onnx_model.files)
     translator = Translator(manifest, texts, pool, max_text_bytes=settings.max_text_bytes, max_slots=settings.max_slots)
     admission = Admission(settings.admission_limits(len(engines)))
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator, admission)

@@ -65,8 +65,6 @@ class Metrics:
         )
         self._source_tokens = Counter("stepstream_source_tokens", "Tokens of texts read", labels, registry=registry)
         self._target_tokens = Counter("stepstream_target_tokens", "Tokens sent", labels, registry=registry)
-        self._loads = Counter("stepstream_model_loads", "Versions loaded, or not", ["result"], registry=registry)
-        self._load_seconds = self._latency("stepstream_model_load_duration_seconds", "Loads of versions", [])
         self._lags = Histogram(
             "stepstream_event_loop_lag_seconds",
             "How late the event loop runs what is due, measured all the time",
@@ -76,8 +74,6 @@ class Metrics:
         self._models: dict[Labels, _ModelMetrics] = {}
         self._engines = EngineCollector()
         registry.register(self._engines)
-        for result in ("success", "failure"):
-            self._loads.labels(result)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -122,18 +118,6 @@ class Metrics:
         if self._models.pop(labels, None) is not None:
             for metric in (self._queue_seconds, self._first_token_seconds, self._source_tokens, self._target_tokens):
                 metric.remove(*labels)
-
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        """One version, for as long as the block loads it; an error is counted and goes on its way."""
-        started = time.monotonic()
-        try:
-            yield
-        except BaseException:
-            self._loads.labels("failure").inc()
-            raise
-        self._loads.labels("success").inc()
-        self._load_seconds.observe(time.monotonic() - started)
 
     def loop_lagged(self, seconds: float) -> None:
         """The event loop ran something this late."""

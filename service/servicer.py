@@ -31,7 +31,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self._max_running = max_running
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:  # noqa: N802, ARG002
-        model = self._registry.find(request.model, request.version)
+        model = self._registry.hold(request.model, request.version, request.label)
         options = messages.options_from(request.options)
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
             completions = await model.translator.translate(
@@ -48,7 +48,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         request: pb.StreamTranslateRequest,
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
-        model = self._registry.find(request.model, request.version)
+        model = self._registry.hold(request.model, request.version, request.label)
         options = messages.options_from(request.options)
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
             source = await model.translator.read(request.text)
@@ -70,7 +70,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         if first is None or first.WhichOneof("action") != "start":
             raise InvalidRequestError("the first message must start the translation")
         start = first.start
-        model = self._registry.find(start.model, start.version)
+        model = self._registry.hold(start.model, start.version, start.label)
         options = messages.options_from(start.options)
         with model.admission.arrive(messages.claim_from(start.priority)) as ticket:
             source = await model.translator.read(start.text)
@@ -87,7 +87,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
                     shown = None
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802, ARG002
-        model = self._registry.find(request.model, request.version)
+        model = self._registry.hold(request.model, request.version, request.label)
         pairs = [(pair.source, pair.target) for pair in request.pairs]
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
             scored = await model.translator.score(pairs, ticket, max_running=self._max_running)
@@ -97,7 +97,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         return pb.ListModelsResponse(models=[messages.model_message(model) for model in self._registry.all()])
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802, ARG002
-        model: LoadedModel = self._registry.find(request.model, request.version)
+        model: LoadedModel = self._registry.hold(request.model, request.version, request.label)
         message = messages.model_message(model)
         message.certificate_json = model.certificate_json
         return pb.GetModelResponse(model=message)

@@ -5,11 +5,13 @@ Flags win over the environment, the environment over the file. This module does 
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
@@ -22,6 +24,7 @@ from pydantic_settings import (
 
 from service.admission.admission import AdmissionLimits
 from service.cores import num_cores
+from service.policies import parse_policies
 
 FILE_VARIABLE = "STEPSTREAM_SETTINGS_FILE"
 MOST_ENGINES = 4
@@ -115,25 +118,55 @@ class Settings(BaseSettings):
     trace_ratio: float = Field(
         1.0, ge=0, le=1, description="part of the calls that are traced, where the caller has not decided it"
     )
+    model_control: Literal["none", "watch", "explicit"] = Field(
+        "none",
+        description="none: load the store at the start, and refuse to start with a version that is damaged; watch: "
+        "follow what is published and taken away; explicit: load and unload over the admin port alone",
+    )
+    watch_interval_s: PositiveFloat = Field(5.0, description="seconds between two looks at the store, in watch")
+    initial_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="comma-separated: NAME or NAME:VERSION to load at the start, in explicit"
+    )
+    version_policy: str = Field(
+        "all",
+        description="which versions of a model to load, in none and watch: all, latest:N or specific:1,3; after it "
+        "exceptions by model, as in latest:1;NAME=all",
+    )
+    trusted_keys: Path | None = Field(
+        None, description="PEM file, or folder of such, of Ed25519 keys of which one must have signed each version"
+    )
+    probe_memory_mb: PositiveInt = Field(
+        4096, description="MiB of addresses that the process which tries a version out may use; not with cuda"
+    )
+    probe_timeout_s: PositiveFloat = Field(120.0, description="seconds that trying a version out may take")
+    admin_port: Port = Field(8003, description="TCP port of model management over gRPC; 0 for any free one")
 
     @model_validator(mode="before")
     @classmethod
     def _split_providers(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("execution_providers"), str):
             values = values | {"execution_providers": tuple(values["execution_providers"].split(","))}
+        if isinstance(values, dict) and isinstance(values.get("initial_models"), str):
+            values = values | {"initial_models": tuple(filter(None, values["initial_models"].split(",")))}
         return values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         parse_providers(self.execution_providers)
-        if self.port and self.port == self.metrics_port:
-            raise ValueError(f"port and metrics_port are both {self.port}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if not _is_loopback(self.admin_host) and self.tokens_file is None and self.tls_client_ca is None:
             raise ValueError(f"admin_host is {self.admin_host}, not loopback: that needs tokens_file or tls_client_ca")
+        parse_policies(self.version_policy)
+        ports = {"port": self.port, "metrics_port": self.metrics_port, "admin_port": self.admin_port}
+        for (one, number), (other, same) in itertools.combinations(ports.items(), 2):
+            if number and number == same:
+                raise ValueError(f"{one} and {other} are both {number}")
+        for model in self.initial_models:
+            if not re.fullmatch(r"[^:]+(:[1-9]\d{0,17})?", model):
+                raise ValueError(f"{model!r} is not NAME or NAME:VERSION")
         return self
 
     def admission_limits(self, num_engines: int) -> AdmissionLimits:

@@ -14,7 +14,8 @@ from benchmarks.bundles import BASE as BASE_CONFIGURATION
 from benchmarks.figures import at_most
 from benchmarks.report import BASE, Bench, Table
 from benchmarks.steps import SOURCE_LENGTH, BareLoop
-from service.model.manifest import MANIFEST_FILE, read_manifest
+from service.model.bundle import read_manifest
+from service.model.manifest import MANIFEST_FILE
 from service.model.onnx_model import OnnxModel
 
 NUM_ROWS = 32

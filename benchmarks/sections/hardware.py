@@ -13,7 +13,7 @@ from benchmarks.figures import at_least
 from benchmarks.kernels import LARGE_BYTES, Best, limits
 from benchmarks.report import BASE, Bench, Table
 from benchmarks.steps import best_step
-from service.model.manifest import read_manifest
+from service.model.bundle import read_manifest
 
 MANY_ROWS = 64
 EIGHT_BITS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)

@@ -12,7 +12,7 @@ from benchmarks.figures import at_most
 from benchmarks.report import BASE, Bench, Table
 from benchmarks.sections.serving import FIXED_LENGTH, NUM_CLIENTS
 from service.client.server_process import running_server
-from service.model.manifest import read_manifest
+from service.model.bundle import read_manifest
 
 MB = 1e6
 LOAD_S = 2.0

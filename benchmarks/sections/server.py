@@ -13,7 +13,7 @@ from benchmarks.figures import at_least, median_ratio
 from benchmarks.report import RECURRENT, SHIPPED, Bench, Table
 from benchmarks.steps import NUM_STEPS
 from service.client.server_process import running_server
-from service.model.manifest import read_manifest
+from service.model.bundle import read_manifest
 from service.pb import translation_pb2 as pb
 
 NUM_CLIENTS = 64

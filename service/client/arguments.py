@@ -12,7 +12,7 @@ from service.client import commands
 from service.client.channel import DEFAULT_ADDRESS
 from service.client.demo import run_demo
 from service.client.editing import interactive_command
-from service.client.flags import add_search_flags, add_target_flags, decoding_options, positive
+from service.client.flags import add_search_flags, add_target_flags, decoding_options, positive, version
 from service.client.terminal import make_console
 
 
@@ -156,7 +156,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", type=positive, default=0, metavar="N", help="default: the newest")
+    parser.add_argument(
+        "--version", type=version, default=0, metavar="N", help="a number, or a label (default: the newest)"
+    )
 
 
 def _add_address(

@@ -23,6 +23,7 @@ from service.client.errors import named_errors
 from service.client.interactive import InteractiveTranslation, open_interactive
 from service.client.options import GREEDY, DecodingOptions
 from service.client.types import ModelInfo, ScoredTarget, StreamEvent, Translation
+from service.client.versions import Version
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 
@@ -58,7 +59,7 @@ class AsyncClient:
         texts: Sequence[str],
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
     ) -> list[Translation]:
@@ -73,7 +74,7 @@ class AsyncClient:
         text: str,
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
         include_attention: bool = False,
@@ -98,7 +99,7 @@ class AsyncClient:
         text: str,
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
         include_attention: bool = False,
@@ -115,7 +116,7 @@ class AsyncClient:
         pairs: Sequence[tuple[str, str]],
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         timeout_s: float | None = None,
     ) -> list[ScoredTarget]:
         """The score of each target, given its source, in the order of the pairs. version 0: the newest."""
@@ -130,7 +131,7 @@ class AsyncClient:
             response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
         return [responses.model_from(model) for model in response.models]
 
-    async def get_model(self, model: str, *, version: int = 0, timeout_s: float | None = None) -> ModelInfo:
+    async def get_model(self, model: str, *, version: Version = 0, timeout_s: float | None = None) -> ModelInfo:
         """One model with its certificate. version 0: the newest."""
         request = requests.get_model_request(model, version=version)
         with named_errors(self.address):
@@ -169,7 +170,7 @@ class Client:
         texts: Sequence[str],
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
     ) -> list[Translation]:
@@ -184,7 +185,7 @@ class Client:
         text: str,
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         options: DecodingOptions = GREEDY,
         timeout_s: float | None = None,
         include_attention: bool = False,
@@ -208,7 +209,7 @@ class Client:
         pairs: Sequence[tuple[str, str]],
         *,
         model: str,
-        version: int = 0,
+        version: Version = 0,
         timeout_s: float | None = None,
     ) -> list[ScoredTarget]:
         """The score of each target, given its source, in the order of the pairs. version 0: the newest."""
@@ -223,7 +224,7 @@ class Client:
             response = self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
         return [responses.model_from(model) for model in response.models]
 
-    def get_model(self, model: str, *, version: int = 0, timeout_s: float | None = None) -> ModelInfo:
+    def get_model(self, model: str, *, version: Version = 0, timeout_s: float | None = None) -> ModelInfo:
         """One model with its certificate. version 0: the newest."""
         request = requests.get_model_request(model, version=version)
         with named_errors(self.address):

@@ -20,6 +20,7 @@ from service.client.options import GREEDY, DecodingOptions
 from service.client.results import show_hypotheses, show_scored_target
 from service.client.terminal import file_progress, show_model, show_models, show_steps
 from service.client.types import Completion, ModelInfo, StepEvent, StreamEvent
+from service.client.versions import Version
 from service.client.words import word_attention
 
 LIST_TIMEOUT_S = 10.0
@@ -32,7 +33,7 @@ def translate_text_command(
     text: str,
     *,
     model: str | None,
-    version: int = 0,
+    version: Version = 0,
     options: DecodingOptions = GREEDY,
     steps: bool = False,
     attention: bool = False,
@@ -69,7 +70,7 @@ def translate_file_command(
     target: Path,
     *,
     model: str | None,
-    version: int = 0,
+    version: Version = 0,
     options: DecodingOptions = GREEDY,
     concurrency: int = 16,
 ) -> None:
@@ -95,7 +96,7 @@ def translate_file_command(
 
 
 def score_command(
-    console: Console, address: str, source: str, target: str, *, model: str | None, version: int = 0
+    console: Console, address: str, source: str, target: str, *, model: str | None, version: Version = 0
 ) -> None:
     """Show the log-probability of each token of a given translation, and their sum."""
     with Client(address) as client:
@@ -104,7 +105,7 @@ def score_command(
     show_scored_target(console, scored)
 
 
-def models_command(console: Console, address: str, *, model: str | None, version: int = 0) -> None:
+def models_command(console: Console, address: str, *, model: str | None, version: Version = 0) -> None:
     """The table of all models, or the details of one."""
     with Client(address) as client:
         if model is None:

@@ -15,6 +15,7 @@ from service.client.interactive import InteractiveTranslation
 from service.client.options import GREEDY, DecodingOptions
 from service.client.terminal import show_line
 from service.client.types import Completion
+from service.client.versions import Version
 
 
 def interactive_command(
@@ -24,7 +25,7 @@ def interactive_command(
     edits: TextIO,
     *,
     model: str,
-    version: int = 0,
+    version: Version = 0,
     options: DecodingOptions = GREEDY,
 ) -> None:
     """Show the translation, then, for each line of `edits`, the one that begins with it, until the lines end."""

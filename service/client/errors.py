@@ -6,6 +6,7 @@ StepstreamError               each message is one line for the person who made t
 ├── InvalidRequestError       no text, a text that is too long, an option out of range
 ├── AccessDeniedError         no valid token, or one that does not allow the call
 ├── CredentialsError          the client's certificates or token cannot be used
+├── NotPossibleError          what is asked for cannot be done as things are
 ├── OverloadedError           the queue is full; the same request may succeed later
 ├── DeadlineError             the caller's time limit passed
 ├── PlotUnavailableError      what draws pictures is not installed
@@ -46,6 +47,10 @@ class AccessDeniedError(StepstreamError):
 
 class CredentialsError(StepstreamError):
     """The client's certificates or token cannot be used."""
+
+
+class NotPossibleError(StepstreamError):
+    """What is asked for cannot be done as things are on the server; the message says why."""
 
 
 class OverloadedError(StepstreamError):
@@ -97,6 +102,8 @@ def error_from_status(code: grpc.StatusCode, details: str, address: str) -> Step
             return InvalidRequestError(details or "the server refuses the request")
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return AccessDeniedError(details or "the server does not allow this")
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return NotPossibleError(details or "the server cannot do that now")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:
             return InvalidRequestError(f"the message is too large: {details}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from service.client.client import AsyncClient
 from service.client.errors import InvalidRequestError, OverloadedError
 from service.client.options import GREEDY, DecodingOptions
+from service.client.versions import Version
 
 WINDOW_FACTOR = 4
 RETRY_PAUSES_S = (0.1, 0.3, 1.0, 3.0)
@@ -24,7 +25,7 @@ async def translate_lines(
     lines: AsyncIterable[str],
     *,
     model: str,
-    version: int = 0,
+    version: Version = 0,
     options: DecodingOptions = GREEDY,
     concurrency: int = 16,
 ) -> AsyncGenerator[str, None]:
@@ -56,7 +57,7 @@ async def translate_lines(
 class _LineTranslator:
     client: AsyncClient
     model: str
-    version: int
+    version: Version
     options: DecodingOptions
     free: asyncio.Semaphore
 
@@ -90,7 +91,7 @@ async def translate_file(
     target: Path,
     *,
     model: str,
-    version: int = 0,
+    version: Version = 0,
     options: DecodingOptions = GREEDY,
     concurrency: int = 16,
     on_line: Callable[[int], None] = lambda _: None,

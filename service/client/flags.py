@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -64,6 +65,13 @@ def positive(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 1")
     return int(value)
+
+
+def version(value: str) -> int | str:
+    """A whole number from 1, or a label."""
+    if re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", value):
+        return value
+    return positive(value)
 
 
 def natural(value: str) -> int:

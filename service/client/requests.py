@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from service.client.errors import InvalidRequestError
 from service.client.options import DecodingOptions, Priority, options_message
+from service.client.versions import Version, chosen
 from service.pb import translation_pb2 as pb
 
 _PRIORITIES = {
@@ -20,13 +21,13 @@ _PRIORITIES = {
 
 
 def translate_request(
-    texts: Sequence[str], *, model: str, version: int, options: DecodingOptions
+    texts: Sequence[str], *, model: str, version: Version, options: DecodingOptions
 ) -> pb.TranslateRequest:
     """The message of Translate."""
     with _representable():
         return pb.TranslateRequest(
             model=model,
-            version=version,
+            **chosen(version),
             texts=texts,
             options=options_message(options),
             priority=_PRIORITIES[options.priority],
@@ -34,13 +35,13 @@ def translate_request(
 
 
 def stream_request(
-    text: str, *, model: str, version: int, options: DecodingOptions, include_attention: bool
+    text: str, *, model: str, version: Version, options: DecodingOptions, include_attention: bool
 ) -> pb.StreamTranslateRequest:
     """The message of StreamTranslate, and the start of TranslateInteractive."""
     with _representable():
         return pb.StreamTranslateRequest(
             model=model,
-            version=version,
+            **chosen(version),
             text=text,
             options=options_message(options),
             include_attention=include_attention,
@@ -55,18 +56,18 @@ def edit_request(prefix: str) -> pb.TranslateInteractiveRequest:
 
 
 def score_request(
-    pairs: Sequence[tuple[str, str]], *, model: str, version: int, priority: Priority = Priority.NORMAL
+    pairs: Sequence[tuple[str, str]], *, model: str, version: Version, priority: Priority = Priority.NORMAL
 ) -> pb.ScoreRequest:
     """The message of Score, for pairs of a source and a target."""
     with _representable():
         messages = [pb.ScorePair(source=source, target=target) for source, target in pairs]
-        return pb.ScoreRequest(model=model, version=version, pairs=messages, priority=_PRIORITIES[priority])
+        return pb.ScoreRequest(model=model, **chosen(version), pairs=messages, priority=_PRIORITIES[priority])
 
 
-def get_model_request(model: str, *, version: int) -> pb.GetModelRequest:
+def get_model_request(model: str, *, version: Version) -> pb.GetModelRequest:
     """The message of GetModel."""
     with _representable():
-        return pb.GetModelRequest(model=model, version=version)
+        return pb.GetModelRequest(model=model, **chosen(version))
 
 
 @contextmanager

@@ -27,6 +27,8 @@ SERVE_COMMAND = (
     "0",
     "--metrics-port",
     "0",
+    "--admin-port",
+    "0",
 )
 
 

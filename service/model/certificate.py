@@ -153,9 +153,16 @@ class Certificate(_Part):
 def read_certificate(path: Path) -> Certificate:
     """Read certificate.json; raises CertificateError."""
     try:
-        return Certificate.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_certificate(content, path)
+
+
+def parse_certificate(content: bytes, path: Path) -> Certificate:
+    """The certificate in the content of PATH; raises CertificateError."""
+    try:
+        return Certificate.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -1,6 +1,6 @@
 """manifest.json: what a published version contains, and what its graphs take and give.
 
-It knows the file's form and how to prove the files against it; it does not run anything.
+It knows the file's form; `service.model.bundle` proves the files against it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
 
-from service.model.errors import BundleError
+from service.model.errors import ManifestError
 
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "manifest.sig"
+MAX_FILE_BYTES = 2**31 - 1
+"""Of one file: what an ONNX graph that holds its own weights can have at most."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 StateKind = Literal["constant", "carried", "growing", "noise"]
@@ -88,7 +91,7 @@ class FileRecord(_Part):
     """A file's SHA-256 and its size in bytes."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    size: PositiveInt
+    size: Annotated[int, Field(gt=0, le=MAX_FILE_BYTES)]
 
 
 class Manifest(_Part):
@@ -140,25 +143,14 @@ class Manifest(_Part):
         return tuple(state for state in self.states if state.kind in kinds)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read FOLDER/manifest.json and prove every listed file's size and SHA-256; raises BundleError."""
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest in a file's content; raises ManifestError."""
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
-    except OSError as error:
-        raise BundleError(f"{folder}: {MANIFEST_FILE} cannot be read: {error.strerror}") from error
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{folder}: {MANIFEST_FILE} is not valid at {where}: {first['msg']}") from error
-    for name, record in sorted(manifest.files.items()):
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{folder}: {name} is missing or not a plain file")
-        if path.stat().st_size != record.size:
-            raise BundleError(f"{folder}: {name} has {path.stat().st_size} bytes, the manifest says {record.size}")
-        if file_sha256(path) != record.sha256:
-            raise BundleError(f"{folder}: {name} does not have the SHA-256 in the manifest")
-    return manifest
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ManifestError(f"{where}: {MANIFEST_FILE} is not valid at {place}: {first['msg']}") from error
 
 
 def file_sha256(path: Path) -> str:

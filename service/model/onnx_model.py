@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from service.model.bundle import Bundle
 from service.model.device import Device
-from service.model.errors import BundleError
-from service.model.manifest import Manifest, read_manifest
+from service.model.errors import GraphError
+from service.model.graph_check import check_graph
+from service.model.manifest import Manifest
 from service.model.memory import HOST, Memory, Place, on_host
 from service.model.session import CPU, Bound, Provider, Session, Tensor
 
@@ -33,16 +35,28 @@ class OnnxModel:
         providers: Sequence[Provider] = CPU,
         num_threads: int = 0,
         profile: Path | None = None,
+        bundle: Bundle | None = None,
     ) -> None:
-        """Load FOLDER; num_threads 0 means one for each core; profile: how the name of a profile of the steps begins.
+        """Load FOLDER; num_threads 0 means one for each core; profile: how the name of a profile of the steps begins;
+        bundle: the folder, where it was opened before; it is closed.
 
         Raises BundleError for a damaged version, ProviderError where a provider is not to be had here.
         """
-        self.manifest: Manifest = read_manifest(folder)
         self.folder = folder
         self._providers = providers
-        self._encoder = Session(folder / self.manifest.encoder, providers, num_threads)
-        self._step = Session(folder / self.manifest.decoder_step, providers, num_threads, profile=profile)
+        with bundle or Bundle(folder) as opened:
+            self.manifest: Manifest = opened.manifest
+            graphs = (self.manifest.encoder, self.manifest.decoder_step)
+            self.files = {name: opened.read(name) for name in self.manifest.files if name not in graphs}
+            """The content of every file but the graphs."""
+
+            def load(name: str, profile: Path | None = None) -> Session:
+                content = opened.read(name)
+                check_graph(content, f"{folder}: {name}")
+                return Session(folder / name, providers, num_threads, profile=profile, content=content)
+
+            self._encoder = load(self.manifest.encoder)
+            self._step = load(self.manifest.decoder_step, profile)
         self.execution_provider = self._step.execution_provider
         self._check_signature()
         self.on_device = self._places()
@@ -127,6 +141,6 @@ class OnnxModel:
         for where, (found, wanted) in expected.items():
             for name in sorted(wanted.keys() | found.keys()):
                 if wanted.get(name) != found.get(name):
-                    raise BundleError(
+                    raise GraphError(
                         f"{self.folder}: {where}: {name} is {found.get(name)}, the manifest says {wanted.get(name)}"
                     )

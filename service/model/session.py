@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from service.model.errors import BundleError, DeviceFailedError, InterruptedRunError, ProviderError
+from service.model.errors import DeviceFailedError, GraphError, InterruptedRunError, ProviderError
 from service.model.interrupt import current_interrupt
 from service.model.memory import HOST, Memory, Place, on_host
 
@@ -59,9 +59,16 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, providers: Sequence[Provider] = CPU, num_threads: int = 0, *, profile: Path | None = None
+        self,
+        path: Path,
+        providers: Sequence[Provider] = CPU,
+        num_threads: int = 0,
+        *,
+        profile: Path | None = None,
+        content: bytes | None = None,
     ) -> None:
-        """Load PATH; num_threads 0 means one for each core; profile: how the name of a profile of all runs begins.
+        """Load PATH, or its content where that was read before; num_threads 0 means one for each core; profile: how the
+        name of a profile of all runs begins.
 
         Raises BundleError for a damaged graph, ProviderError where a provider is not to be had here.
         """
@@ -72,7 +79,7 @@ class Session:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
-        self._session = _load(path, options, providers)
+        self._session = _load(path, content, options, providers)
         self.execution_provider: str = self._session.get_providers()[0]
         self.uses_device = self.execution_provider != "CPUExecutionProvider"
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
@@ -207,7 +214,7 @@ def _place(memory_info: onnxruntime.OrtMemoryInfo) -> Place:
 
 
 def _load(
-    path: Path, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
+    path: Path, content: bytes | None, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
 ) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     for name, _ in providers:
@@ -215,13 +222,13 @@ def _load(
             raise ProviderError(f"{name} is not in this onnxruntime, which has {', '.join(available)}")
     try:
         session = onnxruntime.InferenceSession(
-            path,
+            path if content is None else content,
             options,
             providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
             disabled_optimizers=SLOWER_WHEN_FUSED,
         )
     except Exception as error:
-        raise BundleError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise GraphError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     session.disable_fallback()
     missing = [name for name, _ in providers if name not in session.get_providers()]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,5 +32,10 @@ def list_versions(store: Path) -> list[StoredVersion]:
         for model in store.iterdir()
         if is_model_name(model.name) and model.is_dir()
         for version in model.iterdir()
-        if version.name.isdecimal() and version.name == str(int(version.name)) and (version / MANIFEST_FILE).is_file()
+        if _is_version(version.name) and (version / MANIFEST_FILE).is_file()
     )
+
+
+def _is_version(name: str) -> bool:
+    """A number from 1 as it is written, of at most 64 bits."""
+    return re.fullmatch(r"[1-9]\d{0,18}", name, re.ASCII) is not None and int(name) < 2**63

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from service.model.manifest import Manifest
 from service.model.placeholders import hide, hide_again
 from service.model.vocabulary import NOTHING_MASKED, TextStream, Vocabulary
+
+_UNREAD: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,12 @@ def _spell_out(ids: Sequence[int], masks: Sequence[int], hidden: Sequence[int], 
     return spelled
 
 
-def open_texts(manifest: Manifest, folder: Path) -> Texts:
-    """The texts of the version in FOLDER; raises BundleError."""
+def open_texts(manifest: Manifest, folder: Path, contents: Mapping[str, bytes] = _UNREAD) -> Texts:
+    """The texts of the version in FOLDER, from the contents of its files where they were read before; raises
+    VocabularyError."""
     files = manifest.vocabulary
-    source = Vocabulary(folder / files.source, files.source_size)
-    target = Vocabulary(folder / files.target, files.target_size)
+    source = Vocabulary(folder / files.source, files.source_size, contents.get(files.source))
+    target = Vocabulary(folder / files.target, files.target_size, contents.get(files.target))
     for mask in files.masks:
         source.require(mask.source_id, mask.piece)
         target.require(mask.target_id, mask.piece)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import sentencepiece
 
-from service.model.errors import BundleError
+from service.model.errors import VocabularyError
 
 NOTHING_MASKED: Mapping[int, str] = MappingProxyType({})
 
@@ -17,18 +17,21 @@ NOTHING_MASKED: Mapping[int, str] = MappingProxyType({})
 class Vocabulary:
     """One SentencePiece model. Special tokens in a text are text: they never become control tokens."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        """Raises BundleError for a damaged file or one with another number of pieces than `size`."""
+    def __init__(self, path: Path, size: int, content: bytes | None = None) -> None:
+        """The content of PATH where that was read before. Raises VocabularyError for a damaged file or one with another
+        number of pieces than `size`."""
         try:
-            self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+            self._pieces = sentencepiece.SentencePieceProcessor(
+                model_proto=path.read_bytes() if content is None else content
+            )
         except (OSError, RuntimeError) as error:
-            raise BundleError(f"{path} is no SentencePiece model") from error
+            raise VocabularyError(f"{path} is no SentencePiece model") from error
         self._controls = frozenset(
             i for i in range(self._pieces.get_piece_size()) if self._pieces.is_control(i) or self._pieces.is_unused(i)
         )
         self._spelled: list[str] = [self._pieces.id_to_piece(i) for i in range(self._pieces.get_piece_size())]
         if self._pieces.get_piece_size() != size:
-            raise BundleError(f"{path} has {self._pieces.get_piece_size()} pieces, the manifest says {size}")
+            raise VocabularyError(f"{path} has {self._pieces.get_piece_size()} pieces, the manifest says {size}")
 
     def encode(self, text: str) -> list[int]:
         """Token ids, without begin and end."""
@@ -75,9 +78,9 @@ class Vocabulary:
         return token_id
 
     def require(self, token_id: int, piece: str) -> None:
-        """Raises BundleError where a token is not the piece that the manifest says."""
+        """Raises VocabularyError where a token is not the piece that the manifest says."""
         if token_id >= self._pieces.get_piece_size() or self.piece(token_id) != piece:
-            raise BundleError(f"the vocabulary does not have {piece!r} as token {token_id}, as the manifest says")
+            raise VocabularyError(f"the vocabulary does not have {piece!r} as token {token_id}, as the manifest says")
 
 
 class TextStream:

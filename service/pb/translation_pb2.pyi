@@ -295,11 +295,16 @@ class TranslateRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     priority: Global___Priority.ValueType
     """Who joins first while others wait."""
     @_builtins.property
@@ -317,11 +322,12 @@ class TranslateRequest(_message.Message):
         version: _builtins.int = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___DecodingOptions | None = ...,
+        label: _builtins.str = ...,
         priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "options", b"options", "priority", b"priority", "texts", b"texts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "options", b"options", "priority", b"priority", "texts", b"texts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,6 +508,7 @@ class StreamTranslateRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     INCLUDE_ATTENTION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
@@ -511,6 +518,10 @@ class StreamTranslateRequest(_message.Message):
     """One sentence. A text of white space only translates to the empty text, without any step."""
     include_attention: _builtins.bool
     """Whether each step carries its attention over the source, and the first message the source's pieces."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     priority: Global___Priority.ValueType
     """Who joins first while others wait."""
     @_builtins.property
@@ -525,11 +536,12 @@ class StreamTranslateRequest(_message.Message):
         text: _builtins.str = ...,
         options: Global___DecodingOptions | None = ...,
         include_attention: _builtins.bool = ...,
+        label: _builtins.str = ...,
         priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "model", b"model", "options", b"options", "priority", b"priority", "text", b"text", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "label", b"label", "model", b"model", "options", b"options", "priority", b"priority", "text", b"text", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,11 +910,16 @@ class ScoreRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     priority: Global___Priority.ValueType
     """Who joins first while others wait."""
     @_builtins.property
@@ -915,11 +932,12 @@ class ScoreRequest(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         pairs: _abc.Iterable[Global___ScorePair] | None = ...,
+        label: _builtins.str = ...,
         priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pairs", b"pairs", "priority", b"priority", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "pairs", b"pairs", "priority", b"priority", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1086,19 +1104,25 @@ class GetModelRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
+    label: _builtins.str
+    """Label of a version of the model, such as "stable", as model management gave it. Empty: `version` chooses. Not with
+    version.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,13 +30,14 @@ class TranslationServiceStub:
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-                         exclude each other, the attention of a model without any
-      NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message has more than 64 MiB
+      INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
+                         an option out of range, options that exclude each other, the attention of a model without any
+      NOT_FOUND          no such model, or no such version or label of it
+      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
       DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
                          metadata x-stepstream-max-call-ms tells
-      UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+      UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
+                         replica may answer
       INTERNAL           a fault of the server, of this request alone
     """
 
@@ -64,13 +65,14 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-                         exclude each other, the attention of a model without any
-      NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message has more than 64 MiB
+      INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
+                         an option out of range, options that exclude each other, the attention of a model without any
+      NOT_FOUND          no such model, or no such version or label of it
+      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
       DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
                          metadata x-stepstream-max-call-ms tells
-      UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+      UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
+                         replica may answer
       INTERNAL           a fault of the server, of this request alone
     """
 
@@ -94,13 +96,14 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Translates text with the models of one server.
 
     Errors, by status:
-      INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-                         exclude each other, the attention of a model without any
-      NOT_FOUND          no such model, or no such version of it
-      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message has more than 64 MiB
+      INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
+                         an option out of range, options that exclude each other, the attention of a model without any
+      NOT_FOUND          no such model, or no such version or label of it
+      RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
       DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
                          metadata x-stepstream-max-call-ms tells
-      UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
+      UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
+                         replica may answer
       INTERNAL           a fault of the server, of this request alone
     """
 

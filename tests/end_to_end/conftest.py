@@ -11,7 +11,8 @@ import pytest
 
 from export.publish import publish
 from service.client.server_process import SERVE_COMMAND, running_server
-from service.model.manifest import Manifest, read_manifest
+from service.model.bundle import read_manifest
+from service.model.manifest import Manifest
 from service.model.store import list_versions
 
 ROOT = Path(__file__).parents[2]

@@ -146,7 +146,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     admission = Admission(Settings().admission_limits(1))
     registry.add(LoadedModel(manifest, "{}", "none", pool, translator, admission))
     request_limits = RequestLimits(max_texts=8, max_text_bytes=100)
-    interceptor = StatusInterceptor(Calls([metrics]), limits=request_limits, access=Access())
+    interceptor = StatusInterceptor(Calls([metrics, registry]), limits=request_limits, access=Access())
     server = grpc.aio.server(interceptors=(interceptor,))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")

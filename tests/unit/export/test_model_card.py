@@ -6,8 +6,8 @@ import pytest
 
 from export.configuration import TrainingConfiguration, load_configuration
 from export.model_card import model_card
+from service.model.bundle import read_manifest
 from service.model.certificate import PlaceholdersKept, read_certificate
-from service.model.manifest import read_manifest
 
 ROOT = Path(__file__).parents[3]
 

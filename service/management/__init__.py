@@ -1,0 +1,1 @@
+"""Which versions serve: tried out in their own process, loaded, labelled, drained and freed while others serve."""

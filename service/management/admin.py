@@ -1,0 +1,39 @@
+"""The admin port: model management, reflection and health, apart from the port that everybody calls."""
+
+from __future__ import annotations
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service.calls import Calls
+from service.interceptors import StatusInterceptor
+from service.management.servicer import ManagementServicer
+from service.pb import management_pb2 as pb
+from service.pb import management_pb2_grpc as pb_grpc
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ModelManagementService"].full_name
+CHANNEL_OPTIONS = (("grpc.so_reuseport", 0),)
+
+
+class AdminServer:
+    """Model management, reflection and health on a port of their own, beside the one for everybody."""
+
+    def __init__(self, servicer: ManagementServicer, health_servicer: health.aio.HealthServicer, calls: Calls) -> None:
+        self._grpc = grpc.aio.server(interceptors=(StatusInterceptor(calls),), options=(("grpc.so_reuseport", 0),))
+        pb_grpc.add_ModelManagementServiceServicer_to_server(servicer, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._grpc)
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+
+    async def start(self, address: str) -> int:
+        """Listen on HOST:PORT; the port. Raises OSError."""
+        try:
+            port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        await self._grpc.start()
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        await self._grpc.stop(grace_s)

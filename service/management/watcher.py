@@ -1,0 +1,136 @@
+"""Follows a model store: what is published is loaded, what is taken away is unloaded, as the policies say.
+
+A version that is refused counts as if it were not there until its folder changes. Versions are taken away only once all
+that take their place serve. A version with a label is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from service.management.errors import RefusedError
+from service.management.manager import Key, ModelManager
+from service.model.errors import ModelError
+from service.model.store import StoredVersion, list_versions
+from service.policies import Policies
+from service.registry import Registry
+
+LONGEST_BACKOFF_S = 300.0
+Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+"""Name, inode, mode, size and time of change of everything in a folder."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Found:
+    stored: StoredVersion
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What was refused, how often in a row, and from when on it may be tried again if it is something else by then."""
+
+    fingerprint: Fingerprint
+    count: int
+    retry_at: float
+
+
+class Watcher:
+    """Looks at the store again and again."""
+
+    def __init__(
+        self, store: Path, interval_s: float, policies: Policies, manager: ModelManager, registry: Registry
+    ) -> None:
+        self._store = store
+        self._interval_s = interval_s
+        self._policies = policies
+        self._manager = manager
+        self._registry = registry
+        self._failures: dict[Key, _Failure] = {}
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self.look()
+            except Exception:
+                _log.exception("a look at the model store failed")
+
+    async def look(self) -> None:
+        """Bring the versions that serve in line with the store. Where the store cannot be read, or has nothing in it,
+        all stays as it is."""
+        try:
+            found = await asyncio.to_thread(_scan, self._store)
+        except (ModelError, OSError) as error:
+            self._complain(str(error))
+            return
+        served = {model.manifest.name for model in self._registry.all()}
+        if served and not found:
+            self._complain(f"the model store {self._store} has no version any more")
+            return
+        self._trouble = ""
+        for status in self._manager.statuses():
+            if status.version not in found.get(status.name, {}):
+                self._failures.pop((status.name, status.version), None)
+                self._manager.forget(status.name, status.version)
+        for name in sorted(found.keys() | served):
+            await self._follow(name, found.get(name, {}))
+
+    async def _follow(self, name: str, found: Mapping[int, _Found]) -> None:
+        while True:
+            wanted = self._policies.choose(name, [number for number, one in found.items() if self._may_serve(one)])
+            missing = wanted - self._registry.versions(name)
+            refused = [number for number in sorted(missing, reverse=True) if not await self._load(found[number])]
+            if not refused:
+                break
+        if not wanted and found:
+            return
+        labelled = set(self._registry.labels(name).values())
+        for number in sorted(self._registry.versions(name) - wanted - labelled):
+            await self._manager.unload(name, number)
+
+    def _may_serve(self, one: _Found) -> bool:
+        failure = self._failures.get((one.stored.name, one.stored.version))
+        return failure is None or (failure.fingerprint != one.fingerprint and time.monotonic() >= failure.retry_at)
+
+    async def _load(self, one: _Found) -> bool:
+        key = one.stored.name, one.stored.version
+        try:
+            await self._manager.load(one.stored)
+        except RefusedError:
+            count = self._failures[key].count + 1 if key in self._failures else 1
+            backoff_s = min(self._interval_s * 2 ** min(count - 1, 16), LONGEST_BACKOFF_S)
+            self._failures[key] = _Failure(one.fingerprint, count, time.monotonic() + backoff_s)
+            return False
+        self._failures.pop(key, None)
+        return True
+
+    def _complain(self, trouble: str) -> None:
+        """Once, for as long as it stays the same."""
+        if trouble != self._trouble:
+            _log.error("the model store cannot be followed; what serves goes on serving", particulars=trouble)
+        self._trouble = trouble
+
+
+def _scan(store: Path) -> dict[str, dict[int, _Found]]:
+    found: dict[str, dict[int, _Found]] = {}
+    for stored in list_versions(store):
+        found.setdefault(stored.name, {})[stored.version] = _Found(stored, _fingerprint(stored.folder))
+    return found
+
+
+def _fingerprint(folder: Path) -> Fingerprint:
+    with os.scandir(folder) as entries:
+        statuses = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+    return tuple((name, s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns) for name, s in statuses)

@@ -1,0 +1,200 @@
+"""Versions that are loaded, labelled and unloaded on demand, while others serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from service.client.server_process import SERVE_COMMAND
+from service.pb import management_pb2 as management
+from service.pb import translation_pb2 as translation
+from service.pb.management_pb2_grpc import ModelManagementServiceStub
+from tests.faults.damage import SEALED
+from tests.faults.versions import NAME, TEXTS, TIMEOUT_S, Managed, managed_server, put
+
+EXPLICIT = ("--model-control", "explicit")
+READY, LOADING = ("READY", "UNSPECIFIED"), ("LOADING", "UNSPECIFIED")
+endless_loop = SEALED["a loop that never ends"][0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    (store / NAME).mkdir(parents=True)
+    for version in (1, 2):
+        put(store, version)
+    return store
+
+
+@pytest.fixture
+def server(store: Path) -> Iterator[Managed]:
+    with managed_server(store, *EXPLICIT, "--initial-models", f"{NAME}:1") as server:
+        yield server
+
+
+def wait_for(server: Managed, version: int, state: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while server.states().get(version, ("",))[0] != state:
+        assert time.monotonic() < deadline, server.states()
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for path in Path(f"/proc/{pid}/task").glob("*/children") for one in path.read_text().split()]
+
+
+def assert_fails(code: grpc.StatusCode, call: object, *arguments: object, **named: object) -> grpc.RpcError:
+    assert callable(call)
+    with pytest.raises(grpc.RpcError) as raised:
+        call(*arguments, **named)
+    assert raised.value.code() == code, raised.value
+    return raised.value
+
+
+@pytest.mark.fault(11)
+def test_labels_choose_versions_and_hold_them(server: Managed) -> None:
+    """What is no label, or a label with a version, is INVALID_ARGUMENT; an unknown label NOT_FOUND; a version with a
+    label is not unloaded."""
+    server.load(2)
+    first, second = (server.translate(version=version) for version in (1, 2))
+    assert first[1] != second[1]
+    server.label("stable", 1)
+    server.label("canary", 2)
+    assert server.translate(label="stable") == first
+    assert server.translate(label="canary") == server.translate() == second
+    server.label("stable", 2)
+    assert server.translate(label="stable") == second
+    assert_fails(grpc.StatusCode.FAILED_PRECONDITION, server.unload, 2)
+    assert_fails(grpc.StatusCode.NOT_FOUND, server.translate, label="beta")
+    assert_fails(grpc.StatusCode.INVALID_ARGUMENT, server.translate, label="stable", version=1)
+    assert_fails(grpc.StatusCode.INVALID_ARGUMENT, server.translate, label="Stable")
+    assert_fails(grpc.StatusCode.INVALID_ARGUMENT, server.label, "../stable", 1)
+    assert_fails(grpc.StatusCode.NOT_FOUND, server.label, "stable", 3)
+    server.label("stable", 0)
+    assert_fails(grpc.StatusCode.NOT_FOUND, server.label, "stable", 0)
+    server.label("canary", 1)
+    server.unload(2)
+    assert_fails(grpc.StatusCode.NOT_FOUND, server.unload, 2)
+    assert server.translate() == first
+
+
+@pytest.mark.fault(36)
+def test_a_running_request_ends_with_the_version_that_it_began_with(server: Managed) -> None:
+    """The old version is DRAINING until its last stream has ended, whole; new requests get the new one."""
+    ended = threading.Event()
+
+    def requests() -> Iterator[translation.TranslateInteractiveRequest]:
+        start = translation.StreamTranslateRequest(model=NAME, text=TEXTS[0])
+        yield translation.TranslateInteractiveRequest(start=start)
+        ended.wait(TIMEOUT_S)
+        yield translation.TranslateInteractiveRequest(edit=translation.Edit(target_prefix=""))
+
+    old = server.translate()[1]
+    stream = server.translator.TranslateInteractive(requests(), timeout=TIMEOUT_S)
+    assert next(stream).edit == 0
+    server.load(2)
+    server.unload(1)
+    assert server.translate()[0] == 2
+    assert_fails(grpc.StatusCode.NOT_FOUND, server.translate, version=1)
+    time.sleep(1.0)
+    assert server.states() == {1: ("DRAINING", "UNSPECIFIED"), 2: READY}
+    ended.set()
+    last = list(stream)[-1].response.completion
+    assert (last.version, last.text) == (1, old)
+    wait_for(server, 1, "UNLOADED")
+
+
+@pytest.mark.fault(36)
+def test_a_version_is_loaded_again_while_its_old_self_drains(server: Managed) -> None:
+    """The new one serves at once; the old one ends with the stream that holds it."""
+    server.load(2)
+    request = translation.TranslateInteractiveRequest(
+        start=translation.StreamTranslateRequest(model=NAME, version=1, text=TEXTS[0])
+    )
+    held = threading.Event()
+
+    def requests() -> Iterator[translation.TranslateInteractiveRequest]:
+        yield request
+        held.wait(TIMEOUT_S)
+
+    stream = server.translator.TranslateInteractive(requests(), timeout=TIMEOUT_S)
+    next(stream)
+    server.unload(1)
+    server.load(1)
+    assert server.states()[1] == READY
+    assert server.translate(version=1)[0] == 1
+    held.set()
+    assert list(stream)[-1].response.completion.version == 1
+    assert server.translate(version=1)[0] == 1
+    assert server.states()[1] == READY
+
+
+@pytest.mark.fault(11)
+def test_a_model_that_is_being_loaded_is_unavailable_for_now(store: Path) -> None:
+    """UNAVAILABLE with a pushback, not NOT_FOUND, until the version serves or is refused."""
+    put(store, 4, endless_loop, seal=True)
+    with managed_server(store, *EXPLICIT, "--probe-timeout-s", "600") as server:
+        assert_fails(grpc.StatusCode.NOT_FOUND, server.translate)
+        assert not server.is_ready()
+        call = server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=4), timeout=TIMEOUT_S)
+        wait_for(server, 4, "LOADING")
+        for version in (0, 4):
+            error = assert_fails(grpc.StatusCode.UNAVAILABLE, server.translate, version=version)
+            assert int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"]) > 0
+        assert_fails(grpc.StatusCode.NOT_FOUND, server.translate, version=3)
+        while not (tried := children(server.pid)):
+            time.sleep(0.02)
+        os.kill(tried[0], signal.SIGKILL)
+        assert_fails(grpc.StatusCode.FAILED_PRECONDITION, call.result)
+        assert server.states()[4] == ("FAILED", "CRASH")
+        assert_fails(grpc.StatusCode.NOT_FOUND, server.translate)
+        assert server.num_loads("crash") == 1
+
+
+@pytest.mark.fault(41)
+def test_a_load_goes_on_without_the_caller_and_happens_once_for_two(server: Managed) -> None:
+    """A caller that goes away changes nothing; a second one waits for the same load."""
+    first = server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=2))
+    wait_for(server, 2, "LOADING")
+    first.cancel()
+    server.load(2)
+    assert server.translate()[0] == 2
+    assert server.num_loads("loaded") == 2
+
+
+@pytest.mark.fault(56)
+def test_a_server_that_stops_while_it_loads_leaves_no_process_behind(store: Path) -> None:
+    """SIGTERM ends the trial with the server, whose exit status is 0."""
+    put(store, 4, endless_loop, seal=True)
+    flags = ("--initial-models", f"{NAME}:1", "--probe-timeout-s", "600")
+    with managed_server(store, *EXPLICIT, *flags) as server:
+        server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=4), timeout=TIMEOUT_S)
+        wait_for(server, 4, "LOADING")
+        while not (tried := children(server.pid)):
+            time.sleep(0.02)
+    assert not Path(f"/proc/{tried[0]}").exists()
+
+
+@pytest.mark.fault(66)
+def test_model_management_is_not_offered_on_the_port_for_everybody(server: Managed) -> None:
+    """UNIMPLEMENTED on the public port."""
+    with grpc.insecure_channel(server.address) as channel:
+        stub = ModelManagementServiceStub(channel)
+        assert_fails(grpc.StatusCode.UNIMPLEMENTED, stub.ListVersions, management.ListVersionsRequest())
+    assert "--admin-host" not in SERVE_COMMAND
+
+
+def test_a_server_that_loads_its_store_by_itself_does_not_load_on_demand(store: Path) -> None:
+    with managed_server(store) as server:
+        assert server.states() == {1: READY, 2: READY}
+        assert_fails(grpc.StatusCode.FAILED_PRECONDITION, server.load, 1)
+        assert_fails(grpc.StatusCode.FAILED_PRECONDITION, server.unload, 1)
+        server.label("stable", 1)
+        assert server.translate(label="stable")[0] == 1
