@@ -28,7 +28,9 @@ async def serve(folder: Path) -> None:
     model = assemble(onnx_model, "{}", settings, metrics, on_failure=lambda error: sys.exit(str(error)))
     model.engine.start()
     registry.add(model)
-    server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics])),))
+    server = grpc.aio.server(
+        interceptors=(StatusInterceptor(Calls([metrics]), max_write_stall_s=settings.max_write_stall_s),)
+    )
     servicer = TranslationServicer(registry, max_texts=settings.max_texts, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
     await serve_until_stopped(server)

@@ -6,6 +6,7 @@ ServiceError
 ├── QueueFullError          too many requests wait already
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
 ├── EncodeFailedError       this source, and no other, made the encoder fail
+├── ClientStalledError      the client does not read what it asked for
 ├── StoppingError           the server is stopping
 └── EngineFailedError       the model's engine has stopped because of a fault
 """
@@ -40,6 +41,10 @@ class DeadlineExceededError(ServiceError):
 
 class EncodeFailedError(ServiceError):
     """This source, and no other, made the encoder fail."""
+
+
+class ClientStalledError(ServiceError):
+    """The client does not read what it asked for."""
 
 
 class StoppingError(ServiceError):

@@ -6,8 +6,8 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -15,6 +15,7 @@ import structlog
 
 from service.calls import Call, Calls, current_call
 from service.errors import (
+    ClientStalledError,
     DeadlineExceededError,
     EncodeFailedError,
     EngineFailedError,
@@ -24,6 +25,7 @@ from service.errors import (
     ServiceError,
     StoppingError,
 )
+from service.writing import write_all
 
 STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -31,6 +33,7 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EncodeFailedError: grpc.StatusCode.INTERNAL,
+    ClientStalledError: grpc.StatusCode.DEADLINE_EXCEEDED,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
 }
@@ -45,6 +48,9 @@ REQUEST_ID = "x-request-id"
 REQUEST_ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
+STATUS_S = 1.0
+"""Seconds to wait until a status was sent. Behind a message that the client does not take it stays with gRPC, which
+sends it if the client ever does, and the call is over for everything else."""
 OURS = "/stepstream."
 """How the methods of this project begin; health and reflection keep their own statuses and are not counted."""
 
@@ -52,8 +58,10 @@ OURS = "/stepstream."
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, max_write_stall_s: float) -> None:
+        """max_write_stall_s: how long a client may leave a message of its stream unread."""
         self._calls = calls
+        self._max_write_stall_s = max_write_stall_s
 
     async def intercept_service(
         self,
@@ -83,10 +91,20 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
 
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        async def call(request: Any, context: Any) -> None:
+            is_first = True
+
+            async def write(response: Any) -> None:
+                # Headers by themselves, and none before the first token: a status can then follow a message that nobody
+                # takes, and a request without a token can still be tried again.
+                nonlocal is_first
+                if is_first:
+                    await context.send_initial_metadata(())
+                    is_first = False
+                await context.write(response)
+
             async with self._status(method, context), aclosing(behavior(request, context)) as responses:
-                async for response in responses:
-                    yield response
+                await write_all(responses, write, max_stall_s=self._max_write_stall_s)
 
         return make(call, handler.request_deserializer, handler.response_serializer)
 
@@ -102,7 +120,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             call.code = grpc.StatusCode.OK.name
         except ServiceError as error:
             await _abort(context, call, STATUS[type(error)], str(error), error.pushback_ms)
-        except (asyncio.CancelledError, GeneratorExit):
+        except (asyncio.CancelledError, grpc.aio.BaseError):  # the client has gone, perhaps while it was written to
             if context.time_remaining() == 0:
                 call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
@@ -113,15 +131,14 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             self._calls.ended(call)
 
 
-async def _abort(
-    context: Any, call: Call, code: grpc.StatusCode, details: str, pushback_ms: int | None = None
-) -> NoReturn:
+async def _abort(context: Any, call: Call, code: grpc.StatusCode, details: str, pushback_ms: int | None = None) -> None:
     call.code = code.name
     trailing = [(REQUEST_ID, call.request_id)]
     if pushback_ms is not None:
         trailing.append((PUSHBACK, str(pushback_ms)))
-    await context.abort(code, details, tuple(trailing))
-    raise AssertionError("abort raises")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STATUS_S):
+            await context.abort(code, details, tuple(trailing))
 
 
 def _request_id(context: Any) -> str:

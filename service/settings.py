@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     )
     max_text_length: PositiveInt = Field(10_000, description="longest text, in characters")
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
+    max_write_stall_s: PositiveFloat = Field(
+        30.0, description="seconds that a client may leave a message of its stream unread before the call is ended"
+    )
+    drain_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="seconds between not being ready and refusing requests when the server stops; "
+        "behind a load balancer the time of two of its checks",
+    )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
 
