@@ -23,6 +23,7 @@ async def write_all(
     loop = asyncio.get_running_loop()
     limit = asyncio.timeout(None)
     writing_since: float | None = None
+    timer = loop.call_later(max_stall_s / LOOKS, lambda: look())
 
     def look() -> None:
         nonlocal timer
@@ -31,7 +32,6 @@ async def write_all(
         else:
             timer = loop.call_later(max_stall_s / LOOKS, look)
 
-    timer = loop.call_later(max_stall_s / LOOKS, look)
     try:
         async with limit:
             async for message in messages:
