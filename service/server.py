@@ -25,8 +25,12 @@ from service.model.store import list_versions
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import Registry
+from service.security.security import Security
+from service.security.tls import add_port
 from service.servicer import TranslationServicer
 from service.settings import Settings
+from service.transport import server_options
+from service.validation import Limits
 from service.web import WatchServer
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
@@ -35,12 +39,6 @@ LAST_MESSAGES_S = 1.0
 LAST_THREADS_S = 10.0
 """Seconds, after the grace time, for engines and threads to end; whatever runs after them is cut off."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-CHANNEL_OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 64 * 2**20),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-)
 
 _log = structlog.get_logger()
 
@@ -58,9 +56,19 @@ class Server:
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = self.metrics_port = 0
-        interceptor = StatusInterceptor(self._calls, max_write_stall_s=settings.max_write_stall_s)
-        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
-        servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
+        self._security = Security(settings)
+        limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
+        interceptor = StatusInterceptor(
+            self._calls,
+            limits=limits,
+            access=self._security.access,
+            max_write_stall_s=settings.max_write_stall_s,
+        )
+        options = server_options(
+            max_message_bytes=settings.max_message_bytes, max_concurrent_streams=settings.max_concurrent_streams
+        )
+        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
+        servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
@@ -82,10 +90,8 @@ class Server:
             model.engine.start()
             self._registry.add(model)
         address = format_address(settings.host, settings.port)
-        try:
-            self.port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+        self.port = add_port(self._grpc, address, self._security.tls)
+        self._security.start()
         await self._grpc.start()
         for name in ("", SERVICE_NAME, *{model.manifest.name for model in self._registry.all()}):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -105,6 +111,7 @@ class Server:
         for model in self._registry.all():
             if not await model.engine.stop():
                 _log.error("a decoder step does not end", model=model.manifest.name)
+        await asyncio.to_thread(self._security.stop)
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
 

@@ -41,6 +41,6 @@ async def write_all(
     except TimeoutError:
         if not limit.expired():
             raise
-        raise ClientStalledError(f"the client has taken nothing for {max_stall_s:g} s") from None
+        raise ClientStalledError("the client has taken nothing for {limit} s", limit=max_stall_s) from None
     finally:
         timer.cancel()

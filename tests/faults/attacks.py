@@ -1,4 +1,4 @@
-"""What hostile peers do to an HTTP/2 server. Each takes the server's HOST:PORT, does its worst once, and says what came of it.
+"""What hostile peers do to an HTTP/2 server. Each takes the server's HOST:PORT and does its worst once.
 
 A server may close the connection in the middle of it: that ends the attack, and is no error.
 """
@@ -191,8 +191,14 @@ def broken_frames(address: str) -> None:
         struct.pack(">I", 4)[1:] + bytes([3, 0]) + struct.pack(">I", 0) + b"\0\0\0\0",  # RST_STREAM of stream 0
         struct.pack(">I", 4)[1:] + bytes([8, 0]) + struct.pack(">I", 0) + b"\0\0\0\0",  # a window opened by 0
         struct.pack(">I", 8)[1:] + bytes([255, 255]) + struct.pack(">I", 77) + b"unknown!",
-        struct.pack(">I", 4)[1:] + bytes([9, 4]) + struct.pack(">I", 9) + b"\xff\xff\xff\xff",  # CONTINUATION of nothing
-        struct.pack(">I", 4)[1:] + bytes([1, 4]) + struct.pack(">I", 2) + b"\xff\xff\xff\xff",  # a stream of the server's
+        struct.pack(">I", 4)[1:]
+        + bytes([9, 4])
+        + struct.pack(">I", 9)
+        + b"\xff\xff\xff\xff",  # CONTINUATION of nothing
+        struct.pack(">I", 4)[1:]
+        + bytes([1, 4])
+        + struct.pack(">I", 2)
+        + b"\xff\xff\xff\xff",  # a stream of the server's
     ]
     for frame in frames:
         with Connection(address) as peer:

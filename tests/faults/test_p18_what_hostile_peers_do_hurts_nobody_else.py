@@ -41,7 +41,7 @@ def test_streams_that_are_reset_at_once_start_nothing(abused_server: ServerProce
 def test_interactive_streams_that_are_reset_at_once_are_all_closed(
     abused_server: ServerProcess, victim: Victim
 ) -> None:
-    """500 interactive streams reset before their first message: each that became a call is closed, the victim is unharmed."""
+    """500 interactive streams reset before their first message: what became a call is closed, the victim unharmed."""
     attacks.rapid_reset(abused_server.address, 500, method="TranslateInteractive")
 
 
@@ -93,7 +93,7 @@ def test_streams_that_are_reset_in_the_middle_give_their_rows_back(
 def test_frames_and_headers_that_break_the_rules_end_no_more_than_their_own_connection(
     abused_server: ServerProcess, victim: Victim, attack: Callable[[str], object]
 ) -> None:
-    """Odd headers, thousands of fields, DATA on closed streams, windows that overflow, broken frames: the victim is unharmed."""
+    """Odd headers, 20,000 of them, DATA on closed streams, windows that overflow, broken frames: no harm to others."""
     attack(abused_server.address)
 
 
