@@ -1,12 +1,14 @@
 """The server as it ships, with other timing: what would take minutes takes a second, and a step can be slow.
 
-Arguments: alterations such as `service.transport:IDLE_MS=1000` or `step_s=0.05`, `--`, then those of `stepstream`.
+Arguments: alterations such as `service.transport:IDLE_MS=1000`, `step_s=0.05` for every decoder step or `num_files=64`
+for the most open files, then `--`, then those of `stepstream`.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 import time
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from service.cli import main
 from service.model.slots import Slots
 
-STEP = "step_s"
+STEP, FILES = "step_s", "num_files"
 
 
 def slow_down(seconds: float) -> None:
@@ -33,6 +35,9 @@ def alter(alteration: str) -> None:
     name, _, value = alteration.partition("=")
     if name == STEP:
         slow_down(float(value))
+        return
+    if name == FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(value), int(value)))
         return
     module_name, _, attribute = name.partition(":")
     module = importlib.import_module(module_name)

@@ -15,7 +15,15 @@ from typing import Self
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamReset, TrailersReceived
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 
@@ -35,8 +43,9 @@ def grpc_message(content: bytes, *, compressed: bool = False) -> bytes:
 class Connection:
     """One connection to HOST:PORT. `events` holds all that was read, in order."""
 
-    def __init__(self, address: str, *, window: int | None = None) -> None:
-        """window: bytes that the server may send on each stream before it is told of more; None for HTTP/2's 65,535."""
+    def __init__(self, address: str, *, window: int | None = None, acknowledge: bool = True) -> None:
+        """window: bytes that the server may send on each stream before it is told of more; None for HTTP/2's 65,535.
+        acknowledge: whether the server's settings are waited for, and in force for what follows."""
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=CONNECT_S)
         self.h2 = H2Connection(
@@ -57,6 +66,8 @@ class Connection:
         """Whether the server has closed it, as far as was read."""
         self._window = window
         self.flush()
+        if acknowledge:
+            self.read_until(RemoteSettingsChanged)
 
     def __enter__(self) -> Self:
         return self

@@ -18,3 +18,8 @@ def resident_mib(pid: int) -> float:
     """Of the process's memory, what is in RAM."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def num_files(pid: int) -> int:
+    """That the process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
