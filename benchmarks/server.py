@@ -31,7 +31,13 @@ async def serve(folder: Path) -> None:
     model.engine.start()
     registry.add(model)
     limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
-    interceptor = StatusInterceptor(Calls([metrics, registry]), limits=limits, access=Access(), max_call_s=settings.max_call_s)
+    interceptor = StatusInterceptor(
+        Calls([metrics, registry]),
+        limits=limits,
+        access=Access(),
+        max_call_s=settings.max_call_s,
+        max_write_stall_s=settings.max_write_stall_s,
+    )
     server = grpc.aio.server(interceptors=(interceptor,))
     servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)

@@ -13,6 +13,7 @@ ServiceError
 ├── EncodeFailedError       this source, and no other, made the encoder fail
 ├── RequestFailedError      this request, and no other, made a step fail
 ├── StepTimeoutError        the step that this request took part in did not end in time
+├── ClientStalledError      the client does not read what it asked for
 ├── StoppingError           the server is stopping
 ├── EngineFailedError       the model's engine has stopped because of a fault
 ├── AbandonedError          the server gave the request up, and nobody asked it to
@@ -94,6 +95,10 @@ class RequestFailedError(ServiceError):
 
 class StepTimeoutError(ServiceError):
     """The step that this request took part in did not end in time."""
+
+
+class ClientStalledError(ServiceError):
+    """The client does not read what it asked for."""
 
 
 class StoppingError(ServiceError):

@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -18,6 +18,7 @@ from service.admission.pushback import RESTART_S, pushback_ms
 from service.calls import Call, Calls, current_call
 from service.errors import (
     AbandonedError,
+    ClientStalledError,
     DeadlineExceededError,
     DuplicateRequestError,
     EncodeFailedError,
@@ -39,6 +40,7 @@ from service.parsing import count_unknown_fields, parse
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
 from service.validation import Limits, model_of
+from service.writing import write_all
 
 STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,6 +55,7 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     EncodeFailedError: grpc.StatusCode.INTERNAL,
     RequestFailedError: grpc.StatusCode.INTERNAL,
     StepTimeoutError: grpc.StatusCode.UNAVAILABLE,
+    ClientStalledError: grpc.StatusCode.DEADLINE_EXCEEDED,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
     AbandonedError: grpc.StatusCode.UNAVAILABLE,
@@ -66,6 +69,9 @@ if TYPE_CHECKING:
 
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
+STATUS_S = 1.0
+"""Seconds to wait until a status was sent. Behind a message that the client does not take it stays with gRPC, which
+sends it if the client ever does, and the call is over for everything else."""
 HEALTH = "/grpc.health."
 """How the methods begin that are open to everybody, keep their own statuses and are not counted."""
 MAX_CALL = "x-stepstream-max-call-ms"
@@ -94,14 +100,17 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         access: Access,
         gate: Callable[[str], None] = lambda _: None,
         max_call_s: float | None = None,
+        max_write_stall_s: float = 30.0,
     ) -> None:
         """gate raises ServiceError for a client whose call is refused before anything of it is read. max_call_s is how
-        long a call may take whose caller has set no deadline."""
+        long a call may take whose caller has set no deadline; max_write_stall_s, how long a client may leave a message
+        of its stream unread."""
         self._calls = calls
         self._limits = limits
         self._access = access
         self._gate = gate
         self._max_call_s = max_call_s
+        self._max_write_stall_s = max_write_stall_s
         self._ids = ActiveIds()
 
     async def intercept_service(
@@ -135,12 +144,22 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             async for message in messages:
                 yield self._read(message, entered)
 
-        async def call(sent: Any, context: Any) -> AsyncIterator[Any]:
+        async def call(sent: Any, context: Any) -> None:
+            is_first = True
+
+            async def write(response: Any) -> None:
+                # Headers by themselves, and none before the first token: a status can then follow a message that nobody
+                # takes, and a request without a token can still be tried again.
+                nonlocal is_first
+                if is_first:
+                    await context.send_initial_metadata(())
+                    is_first = False
+                await context.write(response)
+
             async with self._entered(handler, path, context) as entered:
                 request = read_all(sent, entered) if handler.request_streaming else self._read(sent, entered)
                 async with aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        yield response
+                    await write_all(responses, write, max_stall_s=self._max_write_stall_s)
 
         return make(call, None, handler.response_serializer)
 
@@ -168,7 +187,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError:
             call.code = context.code().name
             raise
-        except (asyncio.CancelledError, GeneratorExit) as error:
+        except (
+            asyncio.CancelledError,
+            grpc.aio.BaseError,
+        ) as error:  # the client may have gone while it was written to
             if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
                 _log.error("request abandoned", method=call.method, request_id=call.request_id, frames=_frames(error))
                 await _abort(
@@ -225,12 +247,13 @@ def _frames(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
-async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> NoReturn:
+async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
     code = STATUS[type(error)]
     call.code = code.name
     pushback = error.pushback_ms
     if pushback is None and isinstance(error, StoppingError | EngineFailedError):
         pushback = pushback_ms(RESTART_S)
     told = () if pushback is None else ((PUSHBACK, str(pushback)),)
-    await context.abort(code, str(error), (*trailing, *told))
-    raise AssertionError("abort raises")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STATUS_S):
+            await context.abort(code, str(error), (*trailing, *told))

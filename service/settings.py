@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -94,6 +94,14 @@ class Settings(BaseSettings):
     )
     max_failed_steps: PositiveInt = Field(
         3, description="decoder steps in a row that may fail with no sequence to blame before the process ends"
+    )
+    max_write_stall_s: PositiveFloat = Field(
+        30.0, description="seconds that a client may leave a message of its stream unread before the call is ended"
+    )
+    drain_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="seconds between not being ready and refusing requests when the server stops; "
+        "behind a load balancer the time of two of its checks",
     )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     admin_host: str = Field(
