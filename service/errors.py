@@ -7,7 +7,8 @@ ServiceError
 ├── DeadlineExceededError   the caller's deadline passed before the translation ended
 ├── EncodeFailedError       this source, and no other, made the encoder fail
 ├── StoppingError           the server is stopping
-└── EngineFailedError       the model's engine has stopped because of a fault
+├── EngineFailedError       the model's engine has stopped because of a fault
+└── AttemptsExhaustedError  the request has been tried too often already
 """
 
 
@@ -48,3 +49,7 @@ class StoppingError(ServiceError):
 
 class EngineFailedError(ServiceError):
     """The model's engine has stopped because of a fault."""
+
+
+class AttemptsExhaustedError(ServiceError):
+    """The request has been tried too often already: no server tries it again."""

@@ -13,8 +13,10 @@ import grpc
 import grpc.aio
 import structlog
 
+from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
 from service.errors import (
+    AttemptsExhaustedError,
     DeadlineExceededError,
     EncodeFailedError,
     EngineFailedError,
@@ -33,6 +35,7 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     EncodeFailedError: grpc.StatusCode.INTERNAL,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
+    AttemptsExhaustedError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 _log = structlog.get_logger()
@@ -52,8 +55,10 @@ OURS = "/stepstream."
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, max_attempts: int = MAX_ATTEMPTS) -> None:
+        """max_attempts of one request, as its caller counts them."""
         self._calls = calls
+        self._max_attempts = max_attempts
 
     async def intercept_service(
         self,
@@ -98,6 +103,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         try:
             with self._calls.running(call):
+                refuse_after(self._max_attempts, context.invocation_metadata() or ())
                 yield
             call.code = grpc.StatusCode.OK.name
         except ServiceError as error:

@@ -53,7 +53,7 @@ class Server:
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = 0
-        interceptor = StatusInterceptor(self._calls)
+        interceptor = StatusInterceptor(self._calls, max_attempts=settings.max_attempts)
         self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)

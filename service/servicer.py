@@ -46,15 +46,13 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
         model = self._registry.find(request.model, request.version)
         source = model.translator.read(request.text)
-        options = messages.options_from(request.options, context.time_remaining())
+        options = messages.stream_options_from(request, context.time_remaining())
         steps = model.translator.stream(source, options, include_attention=request.include_attention)
-        shown = None
-        if request.include_attention:
-            shown = pb.Source(pieces=model.translator.source_pieces(source))
+        pieces = model.translator.source_pieces(source) if request.include_attention else ()
+        responses = messages.StepResponses(model.manifest.version, pieces)
         async with aclosing(steps):
             async for step in steps:
-                yield messages.step_response(step, model.manifest.version, shown)
-                shown = None
+                yield responses.of(step)
 
     async def TranslateInteractive(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.TranslateInteractiveRequest], context: Context
@@ -63,18 +61,17 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         if first is None or first.WhichOneof("action") != "start":
             raise InvalidRequestError("the first message must start the translation")
         start = first.start
+        if start.HasField("resume"):
+            raise InvalidRequestError("resume is for StreamTranslate; an interactive translation takes a target_prefix")
         model = self._registry.find(start.model, start.version)
         source = model.translator.read(start.text)
         options = messages.options_from(start.options, context.time_remaining())
         translation = model.translator.interactive(source, options, include_attention=start.include_attention)
-        shown = None
-        if start.include_attention:
-            shown = pb.Source(pieces=model.translator.source_pieces(source))
+        pieces = model.translator.source_pieces(source) if start.include_attention else ()
+        responses = messages.StepResponses(model.manifest.version, pieces)
         async with aclosing(_edited(translation, request_iterator)) as steps:
             async for edit, step in steps:
-                response = messages.step_response(step, model.manifest.version, shown)
-                yield pb.TranslateInteractiveResponse(edit=edit, response=response)
-                shown = None
+                yield pb.TranslateInteractiveResponse(edit=edit, response=responses.of(step))
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
         model = self._registry.find(request.model, request.version)

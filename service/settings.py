@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.attempts import MAX_ATTEMPTS
 from service.cores import num_cores
 
 FILE_VARIABLE = "STEPSTREAM_SETTINGS_FILE"
@@ -59,6 +60,9 @@ class Settings(BaseSettings):
     )
     max_text_length: PositiveInt = Field(10_000, description="longest text, in characters")
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
+    max_attempts: PositiveInt = Field(
+        MAX_ATTEMPTS, description="attempts of one request, as its client counts them; later ones are refused"
+    )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
 

@@ -32,10 +32,15 @@ class TranslationServiceStub:
     INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
     exclude each other, the attention of a model without any
     NOT_FOUND          no such model, or no such version of it
+    FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
     UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
     INTERNAL           a fault of the server, of this request alone
+
+    Every server ends every call with the trailing metadata `x-request-id`. A call that ends without it was cut off on its
+    way, whatever its status; a stream is whole only with its completion. A refusal that a later attempt may be spared has
+    `grpc-retry-pushback-ms`. A caller that tries again counts its attempts, from 1, in the metadata `x-stepstream-attempt`.
     """
 
     def __init__(self, channel):
@@ -83,10 +88,15 @@ class TranslationServiceServicer:
     INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
     exclude each other, the attention of a model without any
     NOT_FOUND          no such model, or no such version of it
+    FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
     UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
     INTERNAL           a fault of the server, of this request alone
+
+    Every server ends every call with the trailing metadata `x-request-id`. A call that ends without it was cut off on its
+    way, whatever its status; a stream is whole only with its completion. A refusal that a later attempt may be spared has
+    `grpc-retry-pushback-ms`. A caller that tries again counts its attempts, from 1, in the metadata `x-stepstream-attempt`.
     """
 
     def Translate(self, request, context):
@@ -180,10 +190,15 @@ class TranslationService:
     INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
     exclude each other, the attention of a model without any
     NOT_FOUND          no such model, or no such version of it
+    FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
     RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
     DEADLINE_EXCEEDED  the caller's deadline passed
     UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
     INTERNAL           a fault of the server, of this request alone
+
+    Every server ends every call with the trailing metadata `x-request-id`. A call that ends without it was cut off on its
+    way, whatever its status; a stream is whole only with its completion. A refusal that a later attempt may be spared has
+    `grpc-retry-pushback-ms`. A caller that tries again counts its attempts, from 1, in the metadata `x-stepstream-attempt`.
     """
 
     @staticmethod
