@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from service.pb.translation_pb2_grpc import TranslationServiceAsyncStub
 
 CONNECT_TIMEOUT_S = 10.0
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+"""Otherwise all channels of a process to one address share a connection."""
 
 
 @dataclass
@@ -147,7 +149,7 @@ async def open_loop(address: str, texts: Texts, send: Send, arrivals: Sequence[f
 
 @asynccontextmanager
 async def _connected(address: str) -> AsyncIterator[TranslationServiceAsyncStub]:
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
         await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
         with _uncollected():
             yield TranslationServiceStub(channel)

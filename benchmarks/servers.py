@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.report import Bench
+from benchmarks.report import ROOT, Bench
+from service.client.server_process import SERVE_COMMAND
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,12 @@ class Server:
 def ours(version: Path) -> Server:
     """This project's server with its default settings on one version."""
     return Server("default", (sys.executable, "-m", "benchmarks.server", str(version)))
+
+
+def store(*, num_processes: int) -> Server:
+    """This project's server on all shipped models."""
+    flags = ("--model-store", str(ROOT / "model_store"), "--num-processes", str(num_processes))
+    return Server(f"{num_processes} processes", (*SERVE_COMMAND, *flags))
 
 
 def ctranslate2(bench: Bench, *, workers: int, threads: int, max_batch: int = 32) -> Server:

@@ -84,7 +84,7 @@ def _serve(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return _fail(str(error), status=USAGE)
     from service.model.errors import ModelError
-    from service.server import run
+    from service.supervisor import run
 
     try:
         return run(settings)

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import grpc.aio
@@ -31,7 +32,6 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
 CHANNEL_OPTIONS = (
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -43,8 +43,10 @@ _log = structlog.get_logger()
 class Server:
     """One process's models behind gRPC. `start` and `stop` once each, on the same event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shares_port: bool = False) -> None:
+        """shares_port: whether other processes listen on the same gRPC port."""
         self._settings = settings
+        self._shares_port = shares_port
         self._metrics = Metrics()
         self._registry = Registry()
         self._health = health.aio.HealthServicer()
@@ -54,7 +56,8 @@ class Server:
         self.failed = asyncio.Event()
         self.port = 0
         interceptor = StatusInterceptor(self._calls, max_attempts=settings.max_attempts)
-        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
+        options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(shares_port)))
+        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
         servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -63,8 +66,9 @@ class Server:
     async def start(self) -> None:
         """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""
         settings = self._settings
-        for port in (settings.port, settings.metrics_port):
-            _require_free_port(settings.host, port)
+        if not self._shares_port:
+            for port in (settings.port, settings.metrics_port):
+                require_free_port(settings.host, port)
         self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
         self._web.start()
         versions = list_versions(settings.model_store)
@@ -99,6 +103,12 @@ class Server:
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
 
+    @property
+    def metrics_port(self) -> int:
+        """The side port that it listens on."""
+        assert self._web is not None
+        return self._web.port
+
     def _engine_failed(self, name: str, error: BaseException) -> None:
         _log.error("engine failed", model=name, exc_info=error)
         self._ready = False
@@ -110,7 +120,7 @@ def format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _require_free_port(host: str, port: int) -> None:
+def require_free_port(host: str, port: int) -> None:
     """Raises OSError before any model is loaded, and with one clear line where gRPC would write its own."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -121,26 +131,52 @@ def _require_free_port(host: str, port: int) -> None:
         raise OSError(f"cannot listen on {format_address(host, port)}: {error.strerror}") from error
 
 
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status. Raises ModelError where the models cannot be served."""
-    _configure_log()
-    return asyncio.run(_serve(settings))
+def run(
+    settings: Settings,
+    *,
+    shares_port: bool = False,
+    on_ready: Callable[[int], None] | None = None,
+    parent: int | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Raises ModelError where the models cannot be served.
+
+    shares_port: as of `Server`. on_ready is called with the side port once all is served; without it a line is printed.
+    parent: a file descriptor whose end means that the server must stop too.
+    """
+    configure_log()
+    return asyncio.run(_serve(settings, shares_port=shares_port, on_ready=on_ready, parent=parent))
 
 
-async def _serve(settings: Settings) -> int:
-    server = Server(settings)
+def announce(host: str, port: int) -> None:
+    """Print the line that says that all is served."""
+    sys.stdout.write(f"stepstream: serving on {format_address(host, port)}\n")
+    sys.stdout.flush()
+
+
+async def _serve(
+    settings: Settings,
+    *,
+    shares_port: bool = False,
+    on_ready: Callable[[int], None] | None = None,
+    parent: int | None = None,
+) -> int:
+    server = Server(settings, shares_port=shares_port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if parent is not None:
+        loop.add_reader(parent, stop.set)
     starting = asyncio.create_task(server.start())
     ending = [asyncio.create_task(stop.wait()), asyncio.create_task(server.failed.wait())]
     try:
         await asyncio.wait({starting, *ending}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            sys.stdout.write(f"stepstream: serving on {format_address(settings.host, server.port)}\n")
-            sys.stdout.flush()
+            if on_ready is None:
+                announce(settings.host, server.port)
+            else:
+                on_ready(server.metrics_port)
             await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
     except OSError as error:
         raise ModelError(str(error)) from error
@@ -150,7 +186,8 @@ async def _serve(settings: Settings) -> int:
     return 1 if server.failed.is_set() else 0
 
 
-def _configure_log() -> None:
+def configure_log() -> None:
+    """One JSON line an event, on stderr."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

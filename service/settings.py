@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         description="ordered, comma-separated: cpu, cuda; onnxruntime's options after a colon, "
         "as in cuda:device_id=0;use_tf32=0,cpu",
     )
+    num_processes: PositiveInt = Field(
+        1, description="server processes behind the gRPC port, each with all models; connections are divided among them"
+    )
     num_workers: int = Field(
         0,
         ge=0,
@@ -81,9 +84,10 @@ class Settings(BaseSettings):
         return self
 
     def num_engines(self, step_bytes: int) -> int:
-        """num_workers; without it as many as there are cores for, at most MOST_ENGINES, and one for a light step."""
+        """Of each process: num_workers; without it as many as there are cores for, at most MOST_ENGINES, and one for a
+        light step."""
         most = MOST_ENGINES if step_bytes >= LIGHT_STEP_BYTES else 1
-        return self.num_workers or max(1, min(most, num_cores() // self.num_threads))
+        return self.num_workers or max(1, min(most, num_cores() // (self.num_threads * self.num_processes)))
 
     @classmethod
     def settings_customise_sources(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 from service.engine.decoding.continuation import Continuation, Target
@@ -71,12 +70,13 @@ class BeamSearch:
     def best(self, parents: Iterable[int], live: Sequence[Live], rows: Sequence[StepRow]) -> list[Candidate]:
         """The 2 * beam_size best candidates after some of the live hypotheses, best first."""
         count = 2 * self._decoding.beam_size
-        everything = [
-            Candidate(parent, token_id, value, live[parent].log_probability + value)
-            for parent in parents
-            for token_id, value in self._continuation.best(live[parent].target, rows[parent].row, count)
-        ]
-        return sorted(everything, key=_total, reverse=True)[:count]
+        found: list[tuple[float, int, float, int]] = []
+        for parent in parents:
+            target, before = live[parent]
+            ranked = self._continuation.best(target, rows[parent].row, count)
+            found += [(-before - value, parent, -value, token_id) for token_id, value in ranked]
+        found.sort()
+        return [Candidate(parent, token_id, -cost, -whole) for whole, parent, cost, token_id in found[:count]]
 
     def _choose(self, candidates: Sequence[Candidate], rows: Sequence[StepRow]) -> list[Candidate]:
         """The candidates that go on, of `candidates`. Notes those that end."""
@@ -146,9 +146,6 @@ class BeamSearch:
         new, self._num_settled = first[self._num_settled : settled], settled
         token_ids = tuple(target[-1].token_id for target in targets)
         return Advance(parents, token_ids, new, tentative=first[settled:])
-
-
-_total = attrgetter("total")
 
 
 def common_length(targets: Sequence[Target], *, start: int) -> int:
