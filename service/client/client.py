@@ -1,8 +1,9 @@
 """Typed clients, asynchronous and synchronous, of one server or of several replicas. No protobuf type leaves this file.
 
 A call that a server refuses for now, or that is lost with its server, is tried again as `service.client.retry` says; a
-stream goes on after the tokens that it has brought. Closing an iterator of `stream`, or dropping it, cancels the call: the server frees its slot at the next step.
-Every call raises a StepstreamError of `service.client.errors`; timeout_s, in seconds, becomes the gRPC deadline.
+stream goes on after the tokens that it has brought. Closing an iterator of `stream`, or dropping it, cancels the call:
+the server frees its slot at the next step. Every call raises a StepstreamError of `service.client.errors`; timeout_s,
+in seconds for all attempts together, becomes the gRPC deadline.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub
 
 
 class AsyncClient:
-    """Calls a server, or several replicas, from asyncio. Make it inside a running event loop, and use it as `async with`."""
+    """Calls one server or several replicas from asyncio. Make it inside a running event loop, for `async with`."""
 
     def __init__(
         self,
@@ -160,7 +161,7 @@ class AsyncClient:
 
 
 class Client:
-    """Calls a server, or several replicas, and waits for it. Use it as `with`; threads may share it."""
+    """Calls one server or several replicas and waits for it. Use it as `with`; threads may share it."""
 
     def __init__(
         self,
