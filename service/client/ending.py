@@ -17,7 +17,7 @@ CUT_OFF = frozenset({grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN, grpc.StatusCod
 
 @dataclass(frozen=True)
 class Ending:
-    """is_answered: a Stepstream server ended the call, and no proxy or connection. pushback_s: the seconds after which it
+    """is_answered: a Stepstream server ended the call, and no proxy or connection. pushback_s: seconds after which it
     wants to be asked again, None where it does not say; may_retry is False where it wants no retry."""
 
     code: grpc.StatusCode

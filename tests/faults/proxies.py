@@ -41,6 +41,7 @@ http {{
             default_type application/grpc;
             add_header grpc-status 14;
             add_header grpc-message "no replica is ready";
+            add_header grpc-retry-pushback-ms 500;
             return 204;
         }}
     }}
