@@ -94,7 +94,7 @@ class Calls:
         self._idle.clear()
         try:
             if self._stopping:
-                raise StoppingError("the server is stopping")
+                raise StoppingError("the server is stopping", pushback_ms=0)
             yield
         finally:
             del self._running[id(call)]

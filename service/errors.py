@@ -17,6 +17,7 @@ ServiceError
 ├── StoppingError           the server is stopping
 ├── EngineFailedError       the model's engine has stopped because of a fault
 ├── AbandonedError          the server gave the request up, and nobody asked it to
+├── AttemptsExhaustedError  the request has been tried too often already
 └── InternalError           a fault of the server
 
 What a caller is told of an error is a template with numbers and the name of a field of the protocol in it, so that
@@ -107,6 +108,10 @@ class StoppingError(ServiceError):
 
 class EngineFailedError(ServiceError):
     """The model's engine has stopped because of a fault."""
+
+
+class AttemptsExhaustedError(ServiceError):
+    """The request has been tried too often already: no server tries it again."""
 
 
 class AbandonedError(ServiceError):

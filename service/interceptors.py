@@ -15,9 +15,11 @@ import grpc.aio
 import structlog
 
 from service.admission.pushback import RESTART_S, pushback_ms
+from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
 from service.errors import (
     AbandonedError,
+    AttemptsExhaustedError,
     ClientStalledError,
     DeadlineExceededError,
     DuplicateRequestError,
@@ -60,6 +62,7 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
     AbandonedError: grpc.StatusCode.UNAVAILABLE,
     InternalError: grpc.StatusCode.INTERNAL,
+    AttemptsExhaustedError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 _log = structlog.get_logger()
@@ -101,10 +104,11 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         gate: Callable[[str], None] = lambda _: None,
         max_call_s: float | None = None,
         max_write_stall_s: float = 30.0,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         """gate raises ServiceError for a client whose call is refused before anything of it is read. max_call_s is how
         long a call may take whose caller has set no deadline; max_write_stall_s, how long a client may leave a message
-        of its stream unread."""
+        of its stream unread; max_attempts, after how many attempts a request is refused."""
         self._calls = calls
         self._limits = limits
         self._access = access
@@ -112,6 +116,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         self._max_call_s = max_call_s
         self._max_write_stall_s = max_write_stall_s
         self._ids = ActiveIds()
+        self._max_attempts = max_attempts
 
     async def intercept_service(
         self,
@@ -218,6 +223,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         with self._calls.running(call):
             grant = self._access.grant(path, metadata)
             call.caller = grant.caller
+            refuse_after(self._max_attempts, metadata)
             if call.method in TRANSLATING:
                 self._gate(call.client)
             with self._ids.held(call.caller, call.request_id):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from service.admission.ticket import Claim
 from service.calls import current_call
 from service.engine.request import FinishReason, Priority, Sampling, Token
@@ -53,6 +56,17 @@ def options_from(message: pb.DecodingOptions) -> Options:
     )
 
 
+def stream_options_from(message: pb.StreamTranslateRequest) -> Options:
+    """As `options_from`, with what the caller has of a stream that was cut off."""
+    options = options_from(message.options)
+    held = message.resume
+    if len(held.token_ids) != len(held.log_probabilities):
+        raise InvalidRequestError("resume must have one log-probability for each token")
+    if held.token_ids and not message.version:
+        raise InvalidRequestError("resume needs the version that began the translation")
+    return replace(options, resumed=tuple(zip(held.token_ids, held.log_probabilities, strict=True)))
+
+
 def _sampling(message: pb.Sampling) -> Sampling:
     return Sampling(
         temperature=message.temperature if message.HasField("temperature") else 1.0,
@@ -74,14 +88,27 @@ def translation(done: Completion) -> pb.Translation:
     )
 
 
-def step_response(step: StreamedStep, version: int, source: pb.Source | None) -> pb.StreamTranslateResponse:
-    """source: what the model reads, on the first message."""
-    return pb.StreamTranslateResponse(
-        step=_step(step.token) if step.token is not None else None,
-        source=source,
-        completion=_completion(step.completion, version) if step.completion is not None else None,
-        tentative=_tentative(step.tentative) if step.tentative is not None else None,
-    )
+class StepResponses:
+    """The messages of one stream; the first one names the version, and carries the source where that is asked for."""
+
+    def __init__(self, version: int, source_pieces: Sequence[str]) -> None:
+        self._version = version
+        self._source = pb.Source(pieces=source_pieces) if source_pieces else None
+        self._is_first = True
+
+    def of(self, step: StreamedStep) -> pb.StreamTranslateResponse:
+        """The message of one step."""
+        response = pb.StreamTranslateResponse(
+            step=_step(step.token) if step.token is not None else None,
+            completion=_completion(step.completion, self._version) if step.completion is not None else None,
+            tentative=_tentative(step.tentative) if step.tentative is not None else None,
+        )
+        if self._is_first:
+            self._is_first = False
+            response.version = self._version
+            if self._source is not None:
+                response.source.CopyFrom(self._source)
+        return response
 
 
 def scored_target(scored: Scored) -> pb.ScoredTarget:

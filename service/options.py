@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ MAX_TERMS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most."""
+    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most. resumed are the tokens, with
+    their log-probabilities, that the caller has of this translation from a server that was lost."""
 
     max_length: int = 0
     seed: int | None = None
@@ -38,6 +40,7 @@ class Options:
     sampling: Sampling | None = None
     target_prefix: str = ""
     target_prefix_ids: tuple[int, ...] = ()
+    resumed: tuple[tuple[int, float], ...] = ()
     return_alternatives: bool = False
     min_alternative_expansion_prob: float = 0.0
     num_candidates: int = 0
@@ -70,6 +73,8 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
             number=len(prefix),
             most=max_length,
         )
+    for problem in _unresumable(options, manifest, prefix, max_length):
+        raise problem
     return Decoding(
         max_length=max_length,
         beam_size=options.beam_size,
@@ -83,6 +88,7 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
         suppressed=_suppressed(options, texts),
         sampling=options.sampling,
         prefix=prefix,
+        resumed=options.resumed,
         alternatives=options.return_alternatives,
         min_alternative_probability=options.min_alternative_expansion_prob,
         num_candidates=options.num_candidates,
@@ -167,6 +173,28 @@ def _prefix(options: Options, manifest: Manifest, texts: Texts, source: Source) 
         if not 0 <= token_id < manifest.vocabulary.target_size or texts.is_control(token_id):
             raise InvalidRequestError("target_prefix_ids has {value}, which no target can begin with", value=token_id)
     return options.target_prefix_ids or texts.read_target(options.target_prefix, source)
+
+
+def _unresumable(options: Options, manifest: Manifest, prefix: tuple[int, ...], max_length: int) -> Iterator[InvalidRequestError]:
+    resumed, vocabulary = options.resumed, manifest.vocabulary
+    if not resumed:
+        return
+    token_ids = tuple(token_id for token_id, _ in resumed)
+    shared = min(len(token_ids), len(prefix))
+    if options.beam_size > 1 or options.num_hypotheses > 1 or options.return_alternatives:
+        yield InvalidRequestError("resume is for one hypothesis, without beam_size; any other search is repeated from its beginning")
+    if options.sampling is not None and options.seed is None:
+        yield InvalidRequestError("resume needs the seed that the stream was sampled with")
+    if len(token_ids) >= max_length:
+        yield InvalidRequestError(
+            "resume has {number} tokens; it must have fewer than {most}", number=len(token_ids), most=max_length
+        )
+    if not all(0 <= token_id < vocabulary.target_size and token_id != vocabulary.end_id for token_id in token_ids):
+        yield InvalidRequestError("resume has a token that no target goes on after")
+    if token_ids[:shared] != prefix[:shared]:
+        yield InvalidRequestError("resume does not begin with the target's prefix")
+    if not all(math.isfinite(log_probability) for _, log_probability in resumed):
+        yield InvalidRequestError("resume has a log-probability that is no number")
 
 
 def _suppressed(options: Options, texts: Texts) -> frozenset[int]:

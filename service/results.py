@@ -99,14 +99,18 @@ class TargetWriter:
         phrases: Sequence[Sequence[str]],
         terms: Sequence[Term],
         arrived_at: float,
+        *,
+        num_held: int = 0,
     ) -> None:
         """phrases are what the caller wants the target to hold, terms those of them that it must. arrived_at is on the
-        clock of the engine's results."""
+        clock of the engine's results. The first num_held tokens are the caller's already, and are not written again.
+        """
         self._texts = texts
         self._source = source
         self._phrases = phrases
         self._terms = terms
         self._arrived_at = arrived_at
+        self._num_held = num_held
         self._stream = texts.stream(source)
         self._token_ids: list[int] = []
         self._tentative: tuple[Token, ...] = ()
@@ -125,7 +129,12 @@ class TargetWriter:
             self._write(token_id)
 
     def steps(self, result: StepResult) -> list[StreamedStep]:
-        """What one result of the engine brings: a step for each settled token, at least one."""
+        """What one result of the engine brings: a step for each settled token, at least one; none for a token that the
+        caller has."""
+        if result.first_index < self._num_held:
+            for token in result.settled:
+                self._write(token.token_id)
+            return []
         if result.settled:
             self._first_token_s = self._first_token_s or result.made_at - self._arrived_at
         tokens = [self._settle(result.first_index + i, token) for i, token in enumerate(result.settled)]

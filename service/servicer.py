@@ -49,17 +49,15 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
         model = self._registry.hold(request.model, request.version, request.label)
-        options = messages.options_from(request.options)
+        options = messages.stream_options_from(request)
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
             source = await model.translator.read(request.text)
             steps = model.translator.stream(source, options, ticket, include_attention=request.include_attention)
-            shown = None
-            if request.include_attention:
-                shown = pb.Source(pieces=model.translator.source_pieces(source))
+            pieces = model.translator.source_pieces(source) if request.include_attention else ()
+            responses = messages.StepResponses(model.manifest.version, pieces)
             async with aclosing(steps):
                 async for step in steps:
-                    yield messages.step_response(step, model.manifest.version, shown)
-                    shown = None
+                    yield responses.of(step)
 
     async def TranslateInteractive(  # noqa: N802
         self,
@@ -70,6 +68,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         if first is None or first.WhichOneof("action") != "start":
             raise InvalidRequestError("the first message must start the translation")
         start = first.start
+        if start.HasField("resume"):
+            raise InvalidRequestError("resume is for StreamTranslate; an interactive translation takes a target_prefix")
         model = self._registry.hold(start.model, start.version, start.label)
         options = messages.options_from(start.options)
         with model.admission.arrive(messages.claim_from(start.priority)) as ticket:
@@ -77,14 +77,11 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
             translation = model.translator.interactive(
                 source, options, ticket, include_attention=start.include_attention
             )
-            shown = None
-            if start.include_attention:
-                shown = pb.Source(pieces=model.translator.source_pieces(source))
+            pieces = model.translator.source_pieces(source) if start.include_attention else ()
+            responses = messages.StepResponses(model.manifest.version, pieces)
             async with aclosing(_edited(translation, request_iterator, ticket.claim.deadline)) as steps:
                 async for edit, step in steps:
-                    response = messages.step_response(step, model.manifest.version, shown)
-                    yield pb.TranslateInteractiveResponse(edit=edit, response=response)
-                    shown = None
+                    yield pb.TranslateInteractiveResponse(edit=edit, response=responses.of(step))
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802, ARG002
         model = self._registry.hold(request.model, request.version, request.label)

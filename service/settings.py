@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from service.admission.admission import AdmissionLimits
+from service.attempts import MAX_ATTEMPTS
 from service.cores import num_cores
 from service.policies import parse_policies
 
@@ -102,6 +103,9 @@ class Settings(BaseSettings):
         0.0,
         description="seconds between not being ready and refusing requests when the server stops; "
         "behind a load balancer the time of two of its checks",
+    )
+    max_attempts: PositiveInt = Field(
+        MAX_ATTEMPTS, description="attempts of one request, as its client counts them; later ones are refused"
     )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     admin_host: str = Field(

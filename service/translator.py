@@ -223,7 +223,9 @@ class Translator:
         return last
 
     def _writer(self, options: Options, source: Source, decoding: Decoding) -> TargetWriter:
-        return TargetWriter(self._texts, source, options.phrases, decoding.terms, time.monotonic())
+        return TargetWriter(
+            self._texts, source, options.phrases, decoding.terms, time.monotonic(), num_held=len(decoding.resumed)
+        )
 
     def _decoding(self, options: Options, source: Source, *, include_attention: bool) -> Decoding:
         if include_attention and self._manifest.attention is None:

@@ -1,16 +1,23 @@
-"""Typed clients, asynchronous and synchronous, of one server. No protobuf type leaves this file.
+"""Typed clients, asynchronous and synchronous, of one server or of several replicas. No protobuf type leaves this file.
 
-Closing an iterator of `stream`, or dropping it, cancels the call: the server frees its slot at the next step.
-Every call raises a StepstreamError of `service.client.errors`; timeout_s, in seconds, becomes the gRPC deadline.
+A call that a server refuses for now, or that is lost with its server, is tried again as `service.client.retry` says; a
+stream goes on after the tokens that it has brought. Closing an iterator of `stream`, or dropping it, cancels the call:
+the server frees its slot at the next step. Every call raises a StepstreamError of `service.client.errors`; timeout_s,
+in seconds for all attempts together, becomes the gRPC deadline.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Self
+from typing import Any, Self
+
+import grpc
 
 from service.client import requests, responses
+from service.client.addresses import target_of
 from service.client.channel import (
     CONNECT_TIMEOUT_S,
     DEFAULT_ADDRESS,
@@ -19,9 +26,11 @@ from service.client.channel import (
     open_channel,
 )
 from service.client.credentials import Credentials, credentials_from
-from service.client.errors import named_errors
+from service.client.ending import ending_of, ending_of_error
 from service.client.interactive import InteractiveTranslation, open_interactive
 from service.client.options import GREEDY, DecodingOptions
+from service.client.resumption import ResumableStream
+from service.client.retry import RETRY, Retry, RetryPolicy, make_retries
 from service.client.types import ModelInfo, ScoredTarget, StreamEvent, Translation
 from service.client.versions import Version
 from service.pb import translation_pb2 as pb
@@ -29,19 +38,25 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub
 
 
 class AsyncClient:
-    """Calls the server at HOST:PORT from asyncio. Make it inside a running event loop, and use it as `async with`."""
+    """Calls one server or several replicas from asyncio. Make it inside a running event loop, for `async with`."""
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         credentials: Credentials | None = None,
+        retry: RetryPolicy = RETRY,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
-        """credentials: None for those that the environment names, if any."""
-        self.address = address
-        credentials = credentials or credentials_from()
-        self._channel = open_async_channel(address, channel_options(connect_timeout_s), credentials)
+        """address: HOST:PORT of a server or a proxy, or those of several replicas, with commas between or as a list.
+        credentials: None for those that the environment names, if any. on_retry is told of every call that is tried
+        again."""
+        target = target_of(address)
+        self.address = target.shown
+        options = [*channel_options(connect_timeout_s), *target.options]
+        self._channel = open_async_channel(target.name, options, credentials or credentials_from())
+        self._retries = make_retries(self.address, retry, on_retry)
         self._stub = TranslationServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -65,8 +80,7 @@ class AsyncClient:
     ) -> list[Translation]:
         """The translations, in the order of the texts. version 0: the newest."""
         request = requests.translate_request(texts, model=model, version=version, options=options)
-        with named_errors(self.address):
-            response = await self._stub.Translate(request, timeout=timeout_s)
+        response = await self._call(self._stub.Translate, request, timeout_s)
         return responses.translations_from(response, num_texts=len(texts))
 
     async def stream(
@@ -83,16 +97,23 @@ class AsyncClient:
         request = requests.stream_request(
             text, model=model, version=version, options=options, include_attention=include_attention
         )
-        reader = responses.StreamReader()
-        call = self._stub.StreamTranslate(request, timeout=timeout_s)
-        try:
-            with named_errors(self.address):
+        stream = ResumableStream(request)
+        attempts = self._retries.call(timeout_s)
+        while not stream.is_complete:
+            call = self._stub.StreamTranslate(stream.request(), **attempts.arguments())
+            try:
                 async for message in call:
-                    for event in reader.events(message):
+                    for event in stream.events(message):
+                        attempts.progressed()
                         yield event
-            reader.check_completed()
-        finally:
-            call.cancel()
+                ending = ending_of(await call.code(), await call.details(), await call.trailing_metadata())
+            except grpc.RpcError as error:
+                ending = ending_of_error(error)
+            finally:
+                call.cancel()
+            if not stream.is_complete:
+                await asyncio.sleep(attempts.pause_s(ending, num_tokens=stream.num_tokens))
+        attempts.succeeded()
 
     def interactive(
         self,
@@ -121,38 +142,54 @@ class AsyncClient:
     ) -> list[ScoredTarget]:
         """The score of each target, given its source, in the order of the pairs. version 0: the newest."""
         request = requests.score_request(pairs, model=model, version=version)
-        with named_errors(self.address):
-            response = await self._stub.Score(request, timeout=timeout_s)
+        response = await self._call(self._stub.Score, request, timeout_s)
         return responses.scores_from(response, num_pairs=len(pairs))
 
     async def list_models(self, *, timeout_s: float | None = None) -> list[ModelInfo]:
         """Every loaded version of every model, by name, then by version."""
-        with named_errors(self.address):
-            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
+        response = await self._call(self._stub.ListModels, pb.ListModelsRequest(), timeout_s)
         return [responses.model_from(model) for model in response.models]
 
     async def get_model(self, model: str, *, version: Version = 0, timeout_s: float | None = None) -> ModelInfo:
         """One model with its certificate. version 0: the newest."""
         request = requests.get_model_request(model, version=version)
-        with named_errors(self.address):
-            response = await self._stub.GetModel(request, timeout=timeout_s)
+        response = await self._call(self._stub.GetModel, request, timeout_s)
         return responses.model_from(response.model)
+
+    async def _call(self, method: Any, request: Any, timeout_s: float | None) -> Any:
+        """What a method of one request and one response answers."""
+        attempts = self._retries.call(timeout_s)
+        while True:
+            try:
+                response = await method(request, **attempts.arguments())
+            except grpc.RpcError as error:
+                ending = ending_of_error(error)
+            else:
+                attempts.succeeded()
+                return response
+            await asyncio.sleep(attempts.pause_s(ending))
 
 
 class Client:
-    """Calls the server at HOST:PORT and waits for it. Use it as `with`; threads may share it."""
+    """Calls one server or several replicas and waits for it. Use it as `with`; threads may share it."""
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         credentials: Credentials | None = None,
+        retry: RetryPolicy = RETRY,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
-        """credentials: None for those that the environment names, if any."""
-        self.address = address
-        credentials = credentials or credentials_from()
-        self._channel = open_channel(address, channel_options(connect_timeout_s), credentials)
+        """address: HOST:PORT of a server or a proxy, or those of several replicas, with commas between or as a list.
+        credentials: None for those that the environment names, if any. on_retry is told of every call that is tried
+        again."""
+        target = target_of(address)
+        self.address = target.shown
+        options = [*channel_options(connect_timeout_s), *target.options]
+        self._channel = open_channel(target.name, options, credentials or credentials_from())
+        self._retries = make_retries(self.address, retry, on_retry)
         self._stub = TranslationServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -176,8 +213,7 @@ class Client:
     ) -> list[Translation]:
         """The translations, in the order of the texts. version 0: the newest."""
         request = requests.translate_request(texts, model=model, version=version, options=options)
-        with named_errors(self.address):
-            response = self._stub.Translate(request, timeout=timeout_s)
+        response = self._call(self._stub.Translate, request, timeout_s)
         return responses.translations_from(response, num_texts=len(texts))
 
     def stream(
@@ -194,15 +230,23 @@ class Client:
         request = requests.stream_request(
             text, model=model, version=version, options=options, include_attention=include_attention
         )
-        reader = responses.StreamReader()
-        call = self._stub.StreamTranslate(request, timeout=timeout_s)
-        try:
-            with named_errors(self.address):
+        stream = ResumableStream(request)
+        attempts = self._retries.call(timeout_s)
+        while not stream.is_complete:
+            call = self._stub.StreamTranslate(stream.request(), **attempts.arguments())
+            try:
                 for message in call:
-                    yield from reader.events(message)
-            reader.check_completed()
-        finally:
-            call.cancel()
+                    for event in stream.events(message):
+                        attempts.progressed()
+                        yield event
+                ending = ending_of(call.code(), call.details(), call.trailing_metadata())
+            except grpc.RpcError as error:
+                ending = ending_of_error(error)
+            finally:
+                call.cancel()
+            if not stream.is_complete:
+                time.sleep(attempts.pause_s(ending, num_tokens=stream.num_tokens))
+        attempts.succeeded()
 
     def score(
         self,
@@ -214,19 +258,29 @@ class Client:
     ) -> list[ScoredTarget]:
         """The score of each target, given its source, in the order of the pairs. version 0: the newest."""
         request = requests.score_request(pairs, model=model, version=version)
-        with named_errors(self.address):
-            response = self._stub.Score(request, timeout=timeout_s)
+        response = self._call(self._stub.Score, request, timeout_s)
         return responses.scores_from(response, num_pairs=len(pairs))
 
     def list_models(self, *, timeout_s: float | None = None) -> list[ModelInfo]:
         """Every loaded version of every model, by name, then by version."""
-        with named_errors(self.address):
-            response = self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s)
+        response = self._call(self._stub.ListModels, pb.ListModelsRequest(), timeout_s)
         return [responses.model_from(model) for model in response.models]
 
     def get_model(self, model: str, *, version: Version = 0, timeout_s: float | None = None) -> ModelInfo:
         """One model with its certificate. version 0: the newest."""
         request = requests.get_model_request(model, version=version)
-        with named_errors(self.address):
-            response = self._stub.GetModel(request, timeout=timeout_s)
+        response = self._call(self._stub.GetModel, request, timeout_s)
         return responses.model_from(response.model)
+
+    def _call(self, method: Any, request: Any, timeout_s: float | None) -> Any:
+        """What a method of one request and one response answers."""
+        attempts = self._retries.call(timeout_s)
+        while True:
+            try:
+                response = method(request, **attempts.arguments())
+            except grpc.RpcError as error:
+                ending = ending_of_error(error)
+            else:
+                attempts.succeeded()
+                return response
+            time.sleep(attempts.pause_s(ending))

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 
 import grpc
 
-_CONNECT_FAILURES = ("failed to connect", "errors resolving", "DNS resolution failed")
+CONNECT_FAILURES = ("failed to connect", "errors resolving", "DNS resolution failed")
 
 
 class StepstreamError(Exception):
@@ -92,7 +92,7 @@ def error_from_status(code: grpc.StatusCode, details: str, address: str) -> Step
     """The named error for a status that the server or the connection at `address` gave."""
     details = " ".join(details.split())
     match code:
-        case grpc.StatusCode.UNAVAILABLE if details.startswith(_CONNECT_FAILURES):
+        case grpc.StatusCode.UNAVAILABLE if details.startswith(CONNECT_FAILURES):
             return ServerUnreachableError(f"no server answers at {address}")
         case grpc.StatusCode.UNAVAILABLE:
             return ServerUnreachableError(f"the server at {address} cannot serve now: {details}")

@@ -5,8 +5,10 @@ Each function raises InvalidRequestError for a value that no message can carry.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from service.client.errors import InvalidRequestError
 from service.client.options import DecodingOptions, Priority, options_message
@@ -37,7 +39,12 @@ def translate_request(
 def stream_request(
     text: str, *, model: str, version: Version, options: DecodingOptions, include_attention: bool
 ) -> pb.StreamTranslateRequest:
-    """The message of StreamTranslate, and the start of TranslateInteractive."""
+    """The message of StreamTranslate, and the start of TranslateInteractive.
+
+    Where tokens are drawn and there is no seed, one is drawn here: another server then draws the same.
+    """
+    if options.sampling is not None and options.seed is None:
+        options = replace(options, seed=secrets.randbits(64))
     with _representable():
         return pb.StreamTranslateRequest(
             model=model,

@@ -65,7 +65,8 @@ class StreamReader:
 
     def __init__(self) -> None:
         self._source_pieces: tuple[str, ...] = ()
-        self._completed = False
+        self.is_completed = False
+        """Whether a completion has come."""
 
     def events(self, message: pb.StreamTranslateResponse) -> Iterator[StreamEvent]:
         """What the message has of: a step, what is tentative after it, a completion."""
@@ -77,13 +78,8 @@ class StreamReader:
             tentative = message.tentative
             yield TentativeEvent(tentative.text, tuple(tentative.pieces), tentative.num_kept)
         if message.HasField("completion"):
-            self._completed = True
+            self.is_completed = True
             yield _completion(message.completion)
-
-    def check_completed(self) -> None:
-        """Raise ServerError if the stream has ended without a completion."""
-        if not self._completed:
-            raise ServerError("the server ended the stream before the translation was complete")
 
     def _step(self, step: pb.Step) -> StepEvent:
         return StepEvent(

@@ -53,8 +53,9 @@ class Decoding:
     """How a target is searched for.
 
     max_length counts target tokens, prefix and end of the sentence included. prefix is forced; it may hold the end of
-    the sentence as its last token. terms are what a target must hold, each in one of its phrases. num_candidates is how
-    many tokens every step reports.
+    the sentence as its last token. resumed are the first tokens of the target, prefix included, with their
+    log-probabilities, where another engine has made them already. terms are what a target must hold, each in one of its
+    phrases. num_candidates is how many tokens every step reports.
     """
 
     max_length: int
@@ -69,6 +70,7 @@ class Decoding:
     suppressed: frozenset[int] = frozenset()
     sampling: Sampling | None = None
     prefix: tuple[int, ...] = ()
+    resumed: tuple[tuple[int, float], ...] = ()
     alternatives: bool = False
     min_alternative_probability: float = 0.0
     num_candidates: int = 0

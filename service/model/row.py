@@ -65,7 +65,7 @@ class Row:
         best = int(logits.argmax())
         top = float(logits[best])
         normalizer = top + math.log(float(np.exp(logits - np.float32(top)).sum(dtype=np.float64)))
-        return Row([best], [top - normalizer], logits)
+        return Row([best], [float(np.float32(top - normalizer))], logits)
 
     def _normalizer(self) -> float:
         return float(self._logits[self.ids[0]]) - self.log_probabilities[0]

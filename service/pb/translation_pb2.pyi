@@ -510,6 +510,7 @@ class StreamTranslateRequest(_message.Message):
     INCLUDE_ATTENTION_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
@@ -528,6 +529,10 @@ class StreamTranslateRequest(_message.Message):
     def options(self) -> Global___DecodingOptions:
         """How to search."""
 
+    @_builtins.property
+    def resume(self) -> Global___Resumption:
+        """Where another server was lost in the middle of this very request: what the caller has of it. Only StreamTranslate."""
+
     def __init__(
         self,
         *,
@@ -538,14 +543,49 @@ class StreamTranslateRequest(_message.Message):
         include_attention: _builtins.bool = ...,
         label: _builtins.str = ...,
         priority: Global___Priority.ValueType = ...,
+        resume: Global___Resumption | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "label", b"label", "model", b"model", "options", b"options", "priority", b"priority", "text", b"text", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_attention", b"include_attention", "label", b"label", "model", b"model", "options", b"options", "priority", b"priority", "resume", b"resume", "text", b"text", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamTranslateRequest: _TypeAlias = StreamTranslateRequest  # noqa: Y015
+
+@_typing.final
+class Resumption(_message.Message):
+    """The steps of a stream that was cut off. The translation goes on after them, and every message from there on is the one
+    that the unbroken stream would have brought, but for its timings. Greedy search or sampling of one hypothesis; `version`
+    must be the one that the stream's first message named, and `seed` must be set for sampling. Any other search is repeated
+    from its beginning: the same request gives the same steps.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The token of each step, from the first. Not the end of the sentence."""
+
+    @_builtins.property
+    def log_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The log-probability of each, as its step had it."""
+
+    def __init__(
+        self,
+        *,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        log_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_probabilities", b"log_probabilities", "token_ids", b"token_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resumption: _TypeAlias = Resumption  # noqa: Y015
 
 @_typing.final
 class StreamTranslateResponse(_message.Message):
@@ -559,6 +599,9 @@ class StreamTranslateResponse(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     COMPLETION_FIELD_NUMBER: _builtins.int
     TENTATIVE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Version of the model that translates. On the first message."""
     @_builtins.property
     def step(self) -> Global___Step:
         """The next token of the translation. Missing where a step of beam search settled none, and for an empty text."""
@@ -582,10 +625,11 @@ class StreamTranslateResponse(_message.Message):
         source: Global___Source | None = ...,
         completion: Global___Completion | None = ...,
         tentative: Global___Tentative | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step", "tentative", b"tentative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step", "tentative", b"tentative"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "source", b"source", "step", b"step", "tentative", b"tentative", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,12 +33,17 @@ class TranslationServiceStub:
       INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
                          an option out of range, options that exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version or label of it
+      FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
       RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
       DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
                          metadata x-stepstream-max-call-ms tells
       UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
                          replica may answer
       INTERNAL           a fault of the server, of this request alone
+
+    Every server ends every call with the trailing metadata `x-request-id`. A call that ends without it was cut off on its
+    way, whatever its status; a stream is whole only with its completion. A refusal that a later attempt may be spared has
+    `grpc-retry-pushback-ms`. A caller that tries again counts its attempts, from 1, in the metadata `x-stepstream-attempt`.
     """
 
     @_typing.overload
@@ -68,12 +73,17 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
       INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
                          an option out of range, options that exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version or label of it
+      FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
       RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
       DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
                          metadata x-stepstream-max-call-ms tells
       UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
                          replica may answer
       INTERNAL           a fault of the server, of this request alone
+
+    Every server ends every call with the trailing metadata `x-request-id`. A call that ends without it was cut off on its
+    way, whatever its status; a stream is whole only with its completion. A refusal that a later attempt may be spared has
+    `grpc-retry-pushback-ms`. A caller that tries again counts its attempts, from 1, in the metadata `x-stepstream-attempt`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -99,12 +109,17 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
       INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
                          an option out of range, options that exclude each other, the attention of a model without any
       NOT_FOUND          no such model, or no such version or label of it
+      FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
       RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
       DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
                          metadata x-stepstream-max-call-ms tells
       UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
                          replica may answer
       INTERNAL           a fault of the server, of this request alone
+
+    Every server ends every call with the trailing metadata `x-request-id`. A call that ends without it was cut off on its
+    way, whatever its status; a stream is whole only with its completion. A refusal that a later attempt may be spared has
+    `grpc-retry-pushback-ms`. A caller that tries again counts its attempts, from 1, in the metadata `x-stepstream-attempt`.
     """
 
     @_abc_1.abstractmethod

@@ -86,7 +86,8 @@ class FakeTranslationService(TranslationServiceServicer):
             yield pb.StreamTranslateResponse(step=pb.Step(index=index, piece="NA", text_delta="NA"))
             index += 1
             time.sleep(0.01)
-        yield from self.streams.get(request.text) or self._shout(request, request.text.upper().split())
+        messages = self.streams.get(request.text) or self._shout(request, request.text.upper().split())
+        yield from messages[len(request.resume.token_ids) :]
         finished.set()
 
     def _shout(self, request: pb.StreamTranslateRequest, words: list[str]) -> list[pb.StreamTranslateResponse]:

@@ -194,7 +194,7 @@ def test_an_unreachable_server_gives_one_line(run, stdin, command):
     ],
 )
 def test_each_failure_of_the_server_gives_one_line(run, fake_service, code, details):
-    fake_service.failures["bad"] = [(code, details)]
+    fake_service.failures["bad"] = [(code, details)] * 4
     status, output, error = run("translate", "bad", "--model", "shout", "--address", fake_service.address)
     assert (status, output) == (1, "")
     assert_one_line(error, " ".join(details.split()))

@@ -164,7 +164,7 @@ async def test_both_clients_give_the_same_answers(client, fake_service):
     ],
 )
 async def test_each_status_becomes_one_named_error_of_one_line(client, fake_service, code, details, named):
-    fake_service.failures["bad"] = [(code, details)] * 7
+    fake_service.failures["bad"] = [(code, details)] * 70
     raised = []
     with pytest.raises(StepstreamError) as unary:
         client.translate(["bad"], model="shout")

@@ -50,8 +50,10 @@ class Continuation:
         return ranked
 
     def forced(self, target: Target) -> int | None:
-        """The token that the prefix sets after a target, None where the choice is free."""
-        prefix = self.decoding.prefix
+        """The token that was made before or that the prefix sets after a target, None where the choice is free."""
+        prefix, resumed = self.decoding.prefix, self.decoding.resumed
+        if len(target) < len(resumed):
+            return resumed[len(target)][0]
         return prefix[len(target)] if len(target) < len(prefix) else None
 
     def follow(self, target: Target, step: StepRow, token_id: int, log_probability: float) -> Target:
@@ -63,8 +65,12 @@ class Continuation:
         return (*target, Token(token_id, log_probability, step.attention, candidates))
 
     def follow_prefix(self, target: Target, step: StepRow, token_id: int) -> Target:
-        """The target with the next token of the prefix, as probable as the model has it."""
-        return self.follow(target, step, token_id, step.row.log_probability(token_id))
+        """The target with the token that `forced` gave, as probable as it was when it was made before, or as the model
+        has it."""
+        resumed = self.decoding.resumed
+        is_resumed = len(target) < len(resumed)
+        log_probability = resumed[len(target)][1] if is_resumed else step.row.log_probability(token_id)
+        return self.follow(target, step, token_id, log_probability)
 
     def finish_reason(self, target: Target) -> FinishReason | None:
         """Why a target ends here, None where it goes on."""
