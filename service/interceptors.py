@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from service.calls import Call, Calls, current_call
 from service.errors import (
@@ -73,9 +74,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Any) -> Any:
             async with self._status(method, context):
-                return await behavior(request, context)
+                return await behavior(_decode(handler, request), context)
 
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
 
     def _stream(self, handler: Handler, method: str) -> Handler:
         behavior: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -84,11 +85,13 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         )
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._status(method, context), aclosing(behavior(request, context)) as responses:
-                async for response in responses:
-                    yield response
+            async with self._status(method, context):
+                requests = _decode_all(handler, request) if handler.request_streaming else _decode(handler, request)
+                async with aclosing(behavior(requests, context)) as responses:
+                    async for response in responses:
+                        yield response
 
-        return make(call, handler.request_deserializer, handler.response_serializer)
+        return make(call, None, handler.response_serializer)
 
     @asynccontextmanager
     async def _status(self, method: str, context: Any) -> AsyncIterator[None]:
@@ -122,6 +125,20 @@ async def _abort(
         trailing.append((PUSHBACK, str(pushback_ms)))
     await context.abort(code, details, tuple(trailing))
     raise AssertionError("abort raises")
+
+
+def _decode(handler: Handler, data: bytes) -> Any:
+    """A request; raises InvalidRequestError. gRPC would answer UNKNOWN, with the exception, before any of our code."""
+    assert handler.request_deserializer is not None
+    try:
+        return handler.request_deserializer(data)
+    except DecodeError:
+        raise InvalidRequestError("the message is not what this method takes, or its text is not UTF-8") from None
+
+
+async def _decode_all(handler: Handler, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _decode(handler, request)
 
 
 def _request_id(context: Any) -> str:

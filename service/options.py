@@ -150,10 +150,10 @@ def _prefix(options: Options, manifest: Manifest, texts: Texts, source: Source) 
 
 def _suppressed(options: Options, texts: Texts) -> frozenset[int]:
     suppressed = set()
-    for piece in options.suppress_tokens:
+    for number, piece in enumerate(options.suppress_tokens):
         token_id = texts.target_id(piece)
         if token_id is None:
-            raise InvalidRequestError(f"the vocabulary has no piece {piece!r}, as suppress_tokens names it")
+            raise InvalidRequestError(f"number {number} of suppress_tokens is no piece of the target vocabulary")
         suppressed.add(token_id)
     return frozenset(suppressed | ({texts.unknown_id} if options.disable_unknown else set()))
 

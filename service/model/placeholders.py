@@ -37,7 +37,7 @@ def hide(text: str, masks: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """
     found = PLACEHOLDER.findall(text)
     if len(found) > len(masks):
-        raise ValueError(f"the text has {len(found)} placeholders, such as {found[0]}; at most {len(masks)} are kept")
+        raise ValueError(f"the text has {len(found)} placeholders; at most {len(masks)} are kept")
     following = iter(masks)
     return PLACEHOLDER.sub(lambda _: next(following), text), tuple(found)
 
