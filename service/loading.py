@@ -66,7 +66,7 @@ def assemble(
                 rules_for=partial(mask_rules, manifest),
             ),
             limits,
-            metrics.engine(manifest.name, manifest.version),
+            metrics.engine(manifest.name, manifest.version, num_slots=limits.max_slots),
             on_failure=on_failure,
         )
         for number in range(settings.num_engines(step_bytes))

@@ -1,100 +1,173 @@
-"""What the server counts, for Prometheus: requests, queue, rows, steps, tokens. It knows no gRPC and no engine."""
+"""What the server counts, for Prometheus: calls, tokens, model loads, and what its engines count. Labels have their
+values from loaded models, method names and gRPC statuses, never from a client. It knows no gRPC and no engine."""
 
 from __future__ import annotations
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from service.calls import Call
+from service.observability.engine_metrics import EngineCollector, EngineMetrics, Labels
 
-STEP_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_log = structlog.get_logger()
+LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+@dataclass(frozen=True)
+class _ModelMetrics:
+    """What the calls of one version count."""
+
+    queue: Histogram
+    first_token: Histogram
+    source_tokens: Counter
+    target_tokens: Counter
 
 
 class Metrics:
-    """Owns every metric of one server."""
+    """Owns every metric of one server, and hears of its calls."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
+        self._opened = Counter("stepstream_streams_opened", "Calls begun", registry=registry)
+        self._closed = Counter(
+            "stepstream_streams_closed", "Calls ended, by gRPC status in lower case", ["reason"], registry=registry
+        )
         self._requests = Counter(
-            "stepstream_requests", "Requests by method and gRPC status", ["method", "code"], registry=self.registry
+            "stepstream_requests", "Calls ended, by method and gRPC status", ["method", "code"], registry=registry
         )
-        self._request_seconds = Histogram(
-            "stepstream_request_duration_seconds", "Whole requests", ["method"], registry=self.registry
+        self._request_seconds = self._latency("stepstream_request_duration_seconds", "Whole calls", ["method"])
+        labels = ["model", "version"]
+        self._queue_seconds = self._latency(
+            "stepstream_queue_duration_seconds", "From a call's start until its first sequence has a slot", labels
         )
-        model = ["model", "version"]
-        self._steps = Histogram(
-            "stepstream_step_duration_seconds", "Decoder steps", model, buckets=STEP_BUCKETS, registry=self.registry
+        self._first_token_seconds = self._latency(
+            "stepstream_time_to_first_token_seconds", "From a stream's start until its first token is made", labels
         )
-        self._encodes = Histogram(
-            "stepstream_encode_duration_seconds",
-            "Encodes of joining requests",
-            model,
-            buckets=STEP_BUCKETS,
-            registry=self.registry,
+        self._source_tokens = Counter("stepstream_source_tokens", "Tokens of texts read", labels, registry=registry)
+        self._target_tokens = Counter("stepstream_target_tokens", "Tokens sent", labels, registry=registry)
+        self._loads = Counter("stepstream_model_loads", "Versions loaded, or not", ["result"], registry=registry)
+        self._load_seconds = self._latency("stepstream_model_load_duration_seconds", "Loads of versions", [])
+        self._lags = Histogram(
+            "stepstream_event_loop_lag_seconds",
+            "How late the event loop runs what is due, measured all the time",
+            buckets=LAG_BUCKETS,
+            registry=registry,
         )
-        self._rows = Histogram(
-            "stepstream_step_rows", "Sequences sharing a step", model, buckets=ROW_BUCKETS, registry=self.registry
-        )
-        self._tokens = Counter("stepstream_tokens", "Target tokens made", model, registry=self.registry)
-        self._running = Gauge("stepstream_running_requests", "Requests in a slot", model, registry=self.registry)
-        self._queue = Gauge("stepstream_queued_requests", "Requests that wait", model, registry=self.registry)
+        self._models: dict[Labels, _ModelMetrics] = {}
+        self._engines = EngineCollector()
+        registry.register(self._engines)
+        for result in ("success", "failure"):
+            self._loads.labels(result)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Info("stepstream_build", "Versions of what runs", registry=registry).info(_versions())
 
-    def call_started(self, call: Call) -> None:
-        """Nothing is counted before a call has its status."""
+    def call_started(self, call: Call) -> None:  # noqa: ARG002
+        self._opened.inc()
 
     def call_ended(self, call: Call) -> None:
         assert call.ended_at is not None
+        self._closed.labels(call.code.lower()).inc()
         self._requests.labels(call.method, call.code).inc()
         self._request_seconds.labels(call.method).observe(call.ended_at - call.started_at)
+        if (model := self._models.get((call.model, str(call.version)))) is None:
+            return
+        model.source_tokens.inc(call.num_source_tokens)
+        model.target_tokens.inc(call.num_target_tokens)
+        if call.joined_at is not None:
+            model.queue.observe(call.joined_at - call.started_at)
+        if call.first_token_at is not None:
+            model.first_token.observe(call.first_token_at - call.started_at)
 
-    def engine(self, name: str, version: int) -> EngineMetrics:
-        """The metrics of one engine of a model."""
+    def engine(self, name: str, version: int, *, num_slots: int) -> EngineMetrics:
+        """The metrics of one engine of a version, whose steps have num_slots rows at most."""
         labels = (name, str(version))
-        return EngineMetrics(
-            self._encodes.labels(*labels),
-            self._steps.labels(*labels),
-            self._rows.labels(*labels),
-            self._tokens.labels(*labels),
-            self._running.labels(*labels),
-            self._queue.labels(*labels),
-        )
+        if labels not in self._models:
+            self._models[labels] = _ModelMetrics(
+                self._queue_seconds.labels(*labels),
+                self._first_token_seconds.labels(*labels),
+                self._source_tokens.labels(*labels),
+                self._target_tokens.labels(*labels),
+            )
+        engine = EngineMetrics(num_slots)
+        self._engines.add(labels, engine)
+        return engine
+
+    def forget(self, name: str, version: int) -> None:
+        """A version is unloaded: its series end, and begin at 0 if it is loaded again. An unknown one is no error."""
+        labels = (name, str(version))
+        self._engines.forget(labels)
+        if self._models.pop(labels, None) is not None:
+            for metric in (self._queue_seconds, self._first_token_seconds, self._source_tokens, self._target_tokens):
+                metric.remove(*labels)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """One version, for as long as the block loads it; an error is counted and goes on its way."""
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            self._loads.labels("failure").inc()
+            raise
+        self._loads.labels("success").inc()
+        self._load_seconds.observe(time.monotonic() - started)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """The event loop ran something this late."""
+        self._lags.observe(seconds)
+
+    def watch_gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Show a number that `read` gives whenever somebody asks, from any thread."""
+        Gauge(name, meaning, registry=self.registry).set_function(read)
+
+    def watch_counter(self, name: str, meaning: str, read: Callable[[], int]) -> None:
+        """As `watch_gauge`, for a number that only grows; its name gets `_total`."""
+        self.registry.register(_Watched(name, meaning, read))
+
+    def _latency(self, name: str, meaning: str, labels: list[str]) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=LATENCY_BUCKETS, registry=self.registry)
 
 
-class EngineMetrics:
-    """Observes one engine; called on its thread."""
+class _Watched(Collector):
+    def __init__(self, name: str, meaning: str, read: Callable[[], int]) -> None:
+        self._name, self._meaning, self._read = name, meaning, read
 
-    def __init__(
-        self,
-        encodes: Histogram,
-        steps: Histogram,
-        rows: Histogram,
-        tokens: Counter,
-        running: Gauge,
-        queue: Gauge,
-    ) -> None:
-        self._encodes = encodes
-        self._steps = steps
-        self._rows = rows
-        self._tokens = tokens
-        self._running = running
-        self._queue = queue
-        self._num_running = self._queue_length = 0
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._meaning, value=self._read())
 
-    def joined(self, *, seconds: float) -> None:
-        self._encodes.observe(seconds)
 
-    def encode_failed(self, error: Exception) -> None:
-        _log.error("encode failed", exc_info=error)
+def _versions() -> dict[str, str]:
+    onnxruntime = _version("onnxruntime") or _version("onnxruntime-gpu")
+    return {
+        "version": _version("stepstream"),
+        "onnxruntime": onnxruntime,
+        "grpcio": _version("grpcio"),
+        "python": platform.python_version(),
+    }
 
-    def step_made(self, *, num_rows: int, seconds: float) -> None:
-        self._steps.observe(seconds)
-        self._rows.observe(num_rows)
-        self._tokens.inc(num_rows)
 
-    def load_changed(self, *, num_running: int, queue_length: int) -> None:
-        self._running.inc(num_running - self._num_running)
-        self._queue.inc(queue_length - self._queue_length)
-        self._num_running, self._queue_length = num_running, queue_length
+def _version(package: str) -> str:
+    """Empty where the package is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -33,11 +33,11 @@ Mailbox = asyncio.Queue[Event]
 class Observer(Protocol):
     """Told about each encode and each step, on the engine's thread; times in seconds."""
 
-    def joined(self, *, seconds: float) -> None: ...
+    def joined(self, *, num_requests: int, seconds: float) -> None: ...
 
     def step_made(self, *, num_rows: int, seconds: float) -> None: ...
 
-    def load_changed(self, *, num_running: int, queue_length: int) -> None: ...
+    def load_changed(self, *, num_rows: int, queue_length: int, queue_tokens: int) -> None: ...
 
     def encode_failed(self, error: Exception) -> None: ...
 
@@ -262,7 +262,7 @@ class Engine:
                 self._scheduler.cancel(request_id)
                 self._observer.encode_failed(error)
                 self._refuse(request_id, EncodeFailedError("the source could not be encoded"))
-            self._observer.joined(seconds=time.monotonic() - started)
+            self._observer.joined(num_requests=len(schedule.joining), seconds=time.monotonic() - started)
 
     def _step(self) -> None:
         if num_rows := self._runner.num_rows:
@@ -275,7 +275,11 @@ class Engine:
                     if not self._runner.is_known(request_id):
                         del self._mailboxes[request_id]
             self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
-        self._observer.load_changed(num_running=self._scheduler.num_running, queue_length=self._scheduler.queue_length)
+        self._observer.load_changed(
+            num_rows=self._runner.num_rows,
+            queue_length=self._scheduler.queue_length,
+            queue_tokens=self._scheduler.queue_tokens,
+        )
 
     def _refuse(self, request_id: int, error: ServiceError) -> None:
         self._editable.discard(request_id)
@@ -287,7 +291,7 @@ class Engine:
         mailboxes = [*self._mailboxes.values(), *(c.mailbox for c in commands if isinstance(c, _Submit))]
         self._mailboxes.clear()
         self._deliver([(mailbox, error) for mailbox in mailboxes])
-        self._observer.load_changed(num_running=0, queue_length=0)
+        self._observer.load_changed(num_rows=0, queue_length=0, queue_tokens=0)
 
     def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:

@@ -34,6 +34,8 @@ class Scheduler:
         self._limits = limits
         self._queue: dict[int, Request] = {}  # in the order of arrival
         self._running: dict[int, Request] = {}
+        self.queue_tokens = 0
+        """Source tokens of the requests in the queue."""
 
     @property
     def queue_length(self) -> int:
@@ -58,6 +60,7 @@ class Scheduler:
         if len(self._queue) >= self._limits.max_queue_length + num_free:
             return False
         self._queue[request.request_id] = request
+        self.queue_tokens += len(request.source_ids)
         return True
 
     def is_waiting(self, request_id: int) -> bool:
@@ -66,8 +69,8 @@ class Scheduler:
 
     def cancel(self, request_id: int) -> None:
         """Forget a request, wherever it is; an unknown one is no error."""
-        if self._running.pop(request_id, None) is None:
-            self._queue.pop(request_id, None)
+        if self._running.pop(request_id, None) is None and (request := self._queue.pop(request_id, None)) is not None:
+            self.queue_tokens -= len(request.source_ids)
 
     def finish(self, request_id: int) -> None:
         """A running request has made its last token."""
@@ -87,6 +90,7 @@ class Scheduler:
             if joining and longest * (len(joining) + 1) > self._limits.max_encode_tokens:
                 break
             del self._queue[request.request_id]
+            self.queue_tokens -= len(request.source_ids)
             self._running[request.request_id] = request
             joining.append(request)
         return Schedule(tuple(joining), expired)

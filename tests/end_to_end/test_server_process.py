@@ -123,7 +123,7 @@ def test_readiness_liveness_and_metrics_are_told_over_http(shipped_store: Path) 
         while wanted not in (metrics := urllib.request.urlopen(f"{base}/metrics").read().decode()):
             assert time.monotonic() < deadline, metrics
             time.sleep(0.05)
-        assert 'stepstream_running_requests{model="en-de-general",version="1"} 0.0' in metrics
+        assert 'stepstream_slots_in_use{model="en-de-general",version="1"} 0.0' in metrics
     finally:
         process.terminate()
         process.wait(30)

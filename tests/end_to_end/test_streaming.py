@@ -132,7 +132,9 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     )
     metrics = Metrics()
     limits = Limits(max_slots=8, max_queue_length=8, max_encode_tokens=512, length_multiple=16)
-    engine = Engine("slow", Runner(rows, end_id=3), limits, metrics.engine("slow", 1), on_failure=lambda _: None)
+    engine = Engine(
+        "slow", Runner(rows, end_id=3), limits, metrics.engine("slow", 1, num_slots=8), on_failure=lambda _: None
+    )
     pool = EnginePool([engine])
     pool.start()
     registry = Registry()

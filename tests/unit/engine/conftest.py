@@ -99,12 +99,12 @@ class RecordingObserver:
     """Keeps what the engine reports."""
 
     def __init__(self) -> None:
-        self.num_running = 0
-        self.queue_length = 0
+        self.num_rows = 0
+        self.queue_length = self.queue_tokens = 0
         self.steps: list[int] = []
         self.encode_errors: list[Exception] = []
 
-    def joined(self, *, seconds: float) -> None:
+    def joined(self, *, num_requests: int, seconds: float) -> None:
         pass
 
     def encode_failed(self, error: Exception) -> None:
@@ -113,8 +113,8 @@ class RecordingObserver:
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self.steps.append(num_rows)
 
-    def load_changed(self, *, num_running: int, queue_length: int) -> None:
-        self.num_running, self.queue_length = num_running, queue_length
+    def load_changed(self, *, num_rows: int, queue_length: int, queue_tokens: int) -> None:
+        self.num_rows, self.queue_length, self.queue_tokens = num_rows, queue_length, queue_tokens
 
 
 @pytest.fixture

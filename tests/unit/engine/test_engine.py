@@ -158,11 +158,11 @@ async def test_a_failed_step_fails_every_request_and_is_reported(make_engine: Ma
 async def test_an_idle_engine_reports_that_nothing_runs(engine: Engine, observer: Any) -> None:
     await collect(engine, (7, 8, 3))
     for _ in range(500):
-        if len(observer.steps) == 3 and not observer.num_running:
+        if len(observer.steps) == 3 and not observer.num_rows:
             break
         await asyncio.sleep(0.01)
     assert observer.steps == [1, 1, 1]
-    assert (observer.num_running, observer.queue_length) == (0, 0)
+    assert (observer.num_rows, observer.queue_length, observer.queue_tokens) == (0, 0, 0)
 
 
 async def test_a_source_that_the_encoder_fails_on_takes_no_neighbour_with_it(engine: Engine, observer: Any) -> None:
