@@ -134,13 +134,21 @@ class ServerProcess:
 
     def balance(self) -> Balance:
         """Its counts of now; raises OSError, and ServerLostError where it has none."""
+        sums = self._sums()
+        if OPENED not in sums:
+            raise ServerLostError(f"the server does not count {OPENED}")
+        return Balance(*(int(sums.get(name, 0)) for name in (OPENED, CLOSED, SLOTS, QUEUE)))
+
+    def count(self, name: str) -> int:
+        """One of its metrics, over all labels; raises OSError."""
+        return int(self._sums().get(name, 0))
+
+    def _sums(self) -> dict[str, float]:
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(self.get("/metrics")):
             for sample in family.samples:
                 sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-        if OPENED not in sums:
-            raise ServerLostError(f"the server does not count {OPENED}")
-        return Balance(*(int(sums.get(name, 0)) for name in (OPENED, CLOSED, SLOTS, QUEUE)))
+        return sums
 
     def settled_balance(self, *, timeout_s: float = 20.0) -> Balance:
         """Its counts once they are exact, or after the time that clients may take to be missed."""
