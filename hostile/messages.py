@@ -36,7 +36,7 @@ NAMES = (MODEL, MODEL, MODEL, MODEL, MODEL, MODEL, "tiny2", *HOSTILE_NAMES)
 def fill(message: Message, order: random.Random, *, share: float = 0.3) -> Message:
     """Sets each field with a probability of `share`, texts and names always; gives the message back."""
     for field in message.DESCRIPTOR.fields:
-        if not _is_main(field) and order.random() > share:
+        if not is_main(field) and order.random() > share:
             continue
         count = order.choice((1, 1, 1, 2, 3)) if field.is_repeated else 1
         for _ in range(count):
@@ -44,7 +44,8 @@ def fill(message: Message, order: random.Random, *, share: float = 0.3) -> Messa
     return message
 
 
-def _is_main(field: FieldDescriptor) -> bool:
+def is_main(field: FieldDescriptor) -> bool:
+    """Whether a request without it is refused before anything else is looked at."""
     return field.name in ("model", "text", "texts", "pairs", "source", "target", "start")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["service", "google.protobuf", "stringprep"], exclude=["service.pb"], enable_loader_override=False
+    include=["service", "google.protobuf"], exclude=["service.pb"], enable_loader_override=False
 ):
     import service.server
 
