@@ -47,6 +47,10 @@ bench: .venv/development ## Print every figure of speed
 test: .venv/development ## Run every test, warnings as errors
 	@$(BIN)/python -m pytest
 
+.PHONY: faults
+faults: .venv/development ## List every fault that a test plays, and what comes of it (RUN=1: play them)
+	@$(BIN)/python -m pytest --quiet $(if $(RUN),--run-faults,--fault-table)
+
 .PHONY: check
 check: .venv/development ## Check format, lint, types, import directions and protos
 	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)

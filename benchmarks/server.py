@@ -17,8 +17,10 @@ from service.metrics import Metrics
 from service.model.onnx_model import OnnxModel
 from service.pb.translation_pb2_grpc import add_TranslationServiceServicer_to_server
 from service.registry import Registry
+from service.security.access import Access
 from service.servicer import TranslationServicer
 from service.settings import Settings
+from service.validation import Limits
 
 
 async def serve(folder: Path) -> None:
@@ -28,8 +30,12 @@ async def serve(folder: Path) -> None:
     model = assemble(onnx_model, "{}", settings, metrics, on_failure=lambda error: sys.exit(str(error)))
     model.engine.start()
     registry.add(model)
-    server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics])),))
-    servicer = TranslationServicer(registry, max_texts=settings.max_texts, max_running=settings.max_slots)
+    limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
+    interceptor = StatusInterceptor(
+        Calls([metrics]), limits=limits, access=Access(), max_write_stall_s=settings.max_write_stall_s
+    )
+    server = grpc.aio.server(interceptors=(interceptor,))
+    servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
     await serve_until_stopped(server)
     await model.engine.stop()

@@ -27,6 +27,8 @@ class Call:
     version: int = 0
     num_source_tokens: int = 0
     num_target_tokens: int = 0
+    num_unknown_fields: int = 0
+    """Fields of its messages that a newer client may know."""
     started_at: float = field(default_factory=time.monotonic)
     joined_at: float | None = None
     """When the first of its sequences left the queue."""

@@ -84,10 +84,13 @@ def _serve(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return _fail(str(error), status=USAGE)
     from service.model.errors import ModelError
+    from service.security.security import ConfigurationError
     from service.server import run
 
     try:
         return run(settings)
+    except ConfigurationError as error:
+        return _fail(str(error), status=USAGE)
     except ModelError as error:
         return _fail(str(error))
 

@@ -1,39 +1,56 @@
-"""Wraps every gRPC method: opens its call, gives each error its status. The only place that sets a status."""
+"""Wraps every gRPC method but health: opens its call, asks who calls, reads what is asked, gives each error its status.
+The only place that sets a status."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import DecodeError
 
 from service.calls import Call, Calls, current_call
 from service.errors import (
+    AbandonedError,
+    ClientStalledError,
     DeadlineExceededError,
+    DuplicateRequestError,
     EncodeFailedError,
     EngineFailedError,
+    InternalError,
     InvalidRequestError,
     ModelNotFoundError,
+    PermissionDeniedError,
     QueueFullError,
     ServiceError,
     StoppingError,
+    UnauthenticatedError,
 )
+from service.parsing import count_unknown_fields, parse
+from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
+from service.security.access import Access, Grant
+from service.validation import Limits, model_of
+from service.writing import write_all
 
 STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    DuplicateRequestError: grpc.StatusCode.ALREADY_EXISTS,
     ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EncodeFailedError: grpc.StatusCode.INTERNAL,
+    ClientStalledError: grpc.StatusCode.DEADLINE_EXCEEDED,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     EngineFailedError: grpc.StatusCode.UNAVAILABLE,
+    AbandonedError: grpc.StatusCode.UNAVAILABLE,
+    InternalError: grpc.StatusCode.INTERNAL,
 }
 
 _log = structlog.get_logger()
@@ -41,20 +58,34 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
-REQUEST_ID = "x-request-id"
-"""Metadata that names a request: from the client, or of our own making; always in the trailing metadata."""
-REQUEST_ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
-OURS = "/stepstream."
-"""How the methods of this project begin; health and reflection keep their own statuses and are not counted."""
+STATUS_S = 1.0
+"""Seconds to wait until a status was sent. Behind a message that the client does not take it stays with gRPC, which
+sends it if the client ever does, and the call is over for everything else."""
+HEALTH = "/grpc.health."
+"""How the methods begin that are open to everybody, keep their own statuses and are not counted."""
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """A call that was let in."""
+
+    call: Call
+    grant: Grant
+    deserialize: Callable[[bytes], Any]
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Domain errors become their status with their message; any other error becomes INTERNAL without details."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, limits: Limits, access: Access, max_write_stall_s: float) -> None:
+        """max_write_stall_s: how long a client may leave a message of its stream unread."""
         self._calls = calls
+        self._limits = limits
+        self._access = access
+        self._max_write_stall_s = max_write_stall_s
+        self._ids = ActiveIds()
 
     async def intercept_service(
         self,
@@ -62,88 +93,130 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(OURS):
+        if handler is None or handler_call_details.method.startswith(HEALTH):
             return handler
-        method = handler_call_details.method.rpartition("/")[2]
         if handler.response_streaming:
-            return self._stream(handler, method)
-        return self._unary(handler, method)
+            return self._stream(handler, handler_call_details.method)
+        return self._unary(handler, handler_call_details.method)
 
-    def _unary(self, handler: Handler, method: str) -> Handler:
+    def _unary(self, handler: Handler, path: str) -> Handler:
         behavior: Any = handler.unary_unary
 
-        async def call(request: Any, context: Any) -> Any:
-            async with self._status(method, context):
-                return await behavior(_decode(handler, request), context)
+        async def call(message: bytes, context: Any) -> Any:
+            async with self._entered(handler, path, context) as entered:
+                return await behavior(self._read(message, entered), context)
 
         return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
 
-    def _stream(self, handler: Handler, method: str) -> Handler:
+    def _stream(self, handler: Handler, path: str) -> Handler:
         behavior: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
 
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._status(method, context):
-                requests = _decode_all(handler, request) if handler.request_streaming else _decode(handler, request)
-                async with aclosing(behavior(requests, context)) as responses:
-                    async for response in responses:
-                        yield response
+        async def read_all(messages: AsyncIterator[bytes], entered: _Entered) -> AsyncIterator[Any]:
+            async for message in messages:
+                yield self._read(message, entered)
+
+        async def call(sent: Any, context: Any) -> None:
+            is_first = True
+
+            async def write(response: Any) -> None:
+                # Headers by themselves, and none before the first token: a status can then follow a message that nobody
+                # takes, and a request without a token can still be tried again.
+                nonlocal is_first
+                if is_first:
+                    await context.send_initial_metadata(())
+                    is_first = False
+                await context.write(response)
+
+            async with self._entered(handler, path, context) as entered:
+                request = read_all(sent, entered) if handler.request_streaming else self._read(sent, entered)
+                async with aclosing(behavior(request, context)) as responses:
+                    await write_all(responses, write, max_stall_s=self._max_write_stall_s)
 
         return make(call, None, handler.response_serializer)
 
     @asynccontextmanager
-    async def _status(self, method: str, context: Any) -> AsyncIterator[None]:
-        call = Call(_request_id(context), method, peer=context.peer())
+    async def _entered(self, handler: Handler, path: str, context: Any) -> AsyncIterator[_Entered]:
+        """One call, from its first to its last moment; whatever is raised in it ends as a status."""
+        metadata = context.invocation_metadata() or ()
+        call = Call(request_id_of(metadata), path.rpartition("/")[2], peer=context.peer())
         current_call.set(call)
         call.code = grpc.StatusCode.CANCELLED.name
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         try:
-            with self._calls.running(call):
-                yield
+            with self._let_in(call, path, metadata) as grant:
+                assert handler.request_deserializer is not None
+                yield _Entered(call, grant, handler.request_deserializer)
             call.code = grpc.StatusCode.OK.name
         except ServiceError as error:
-            await _abort(context, call, STATUS[type(error)], str(error), error.pushback_ms)
-        except (asyncio.CancelledError, GeneratorExit):
+            await _abort(context, call, error)
+        except grpc.aio.AbortError:
+            call.code = context.code().name
+            raise
+        except (
+            asyncio.CancelledError,
+            grpc.aio.BaseError,
+        ) as error:  # the client may have gone while it was written to
+            if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
+                _log.error("request abandoned", method=call.method, request_id=call.request_id, frames=_frames(error))
+                await _abort(context, call, AbandonedError("the server gave the request up; it may be tried again"))
             if context.time_remaining() == 0:
                 call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
-        except Exception:
-            _log.exception("request failed", method=method, request_id=call.request_id)
-            await _abort(context, call, grpc.StatusCode.INTERNAL, "an internal error; the server's log tells more")
+        except Exception as error:
+            _log.error(
+                "request failed",
+                method=call.method,
+                request_id=call.request_id,
+                error=type(error).__name__,
+                frames=_frames(error),
+            )
+            await _abort(context, call, InternalError("an internal error; the server's log tells more"))
         finally:
             self._calls.ended(call)
 
+    @contextmanager
+    def _let_in(self, call: Call, path: str, metadata: Any) -> Iterator[Grant]:
+        """Who calls is known before anything else, and before a byte of the message is read; an admission that refuses
+        calls by their number belongs between the two. A request's id is free again before its status is sent."""
+        with self._calls.running(call):
+            grant = self._access.grant(path, metadata)
+            call.caller = grant.caller
+            with self._ids.held(call.caller, call.request_id):
+                yield grant
 
-async def _abort(
-    context: Any, call: Call, code: grpc.StatusCode, details: str, pushback_ms: int | None = None
-) -> NoReturn:
+    def _read(self, message_bytes: bytes, entered: _Entered) -> Any:
+        """The message, once it is known that it is one, that its model is the caller's to use, and that it is within
+        the limits."""
+        message = parse(entered.deserialize, message_bytes)
+        entered.call.num_unknown_fields += count_unknown_fields(message)
+        model = model_of(message)
+        if model is not None:
+            entered.grant.require_model(model)
+        self._limits.check(message)
+        return message
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task, and not only something that it waited for: gRPC sends no status for a
+    CancelledError, so that a client would wait for ever for one that nobody asked for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Where an error came from. Its message is left out: it may quote what a client sent."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+async def _abort(context: Any, call: Call, error: ServiceError) -> None:
+    code = STATUS[type(error)]
     call.code = code.name
     trailing = [(REQUEST_ID, call.request_id)]
-    if pushback_ms is not None:
-        trailing.append((PUSHBACK, str(pushback_ms)))
-    await context.abort(code, details, tuple(trailing))
-    raise AssertionError("abort raises")
-
-
-def _decode(handler: Handler, data: bytes) -> Any:
-    """A request; raises InvalidRequestError. gRPC would answer UNKNOWN, with the exception, before any of our code."""
-    assert handler.request_deserializer is not None
-    try:
-        return handler.request_deserializer(data)
-    except DecodeError:
-        raise InvalidRequestError("the message is not what this method takes, or its text is not UTF-8") from None
-
-
-async def _decode_all(handler: Handler, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _decode(handler, request)
-
-
-def _request_id(context: Any) -> str:
-    """What the client calls the request, if that can be an id; otherwise one of our own."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and re.fullmatch(REQUEST_ID_PATTERN, value):
-            return value
-    return uuid.uuid4().hex
+    if error.pushback_ms is not None:
+        trailing.append((PUSHBACK, str(error.pushback_ms)))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STATUS_S):
+            await context.abort(code, str(error), tuple(trailing))

@@ -73,7 +73,5 @@ def assemble(
     ]
     pool = EnginePool(engines)
     texts = open_texts(manifest, onnx_model.folder)
-    translator = Translator(
-        manifest, texts, pool, max_text_length=settings.max_text_length, max_slots=settings.max_slots
-    )
+    translator = Translator(manifest, texts, pool, max_text_bytes=settings.max_text_bytes, max_slots=settings.max_slots)
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator)

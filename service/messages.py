@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from service.engine.request import FinishReason, Sampling, Token
-from service.errors import InvalidRequestError
 from service.options import Options
 from service.pb import translation_pb2 as pb
 from service.registry import LoadedModel
@@ -19,8 +18,6 @@ _REASONS = {
 
 def options_from(message: pb.DecodingOptions, remaining_s: float | None) -> Options:
     """remaining_s: until the caller's deadline, None without one."""
-    if message.max_length < 0:
-        raise InvalidRequestError(f"max_length is {message.max_length}; it must not be negative")
     return Options(
         max_length=message.max_length,
         deadline=None if remaining_s is None else time.monotonic() + remaining_s,

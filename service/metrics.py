@@ -57,6 +57,9 @@ class Metrics:
         self._queue_seconds = self._latency(
             "stepstream_queue_duration_seconds", "From a call's start until its first sequence has a slot", labels
         )
+        self._unknown_fields = Counter(
+            "stepstream_unknown_fields", "Fields of requests that were passed over", ["method"], registry=registry
+        )
         self._first_token_seconds = self._latency(
             "stepstream_time_to_first_token_seconds", "From a stream's start until its first token is made", labels
         )
@@ -87,6 +90,7 @@ class Metrics:
         assert call.ended_at is not None
         self._closed.labels(call.code.lower()).inc()
         self._requests.labels(call.method, call.code).inc()
+        self._unknown_fields.labels(call.method).inc(call.num_unknown_fields)
         self._request_seconds.labels(call.method).observe(call.ended_at - call.started_at)
         if (model := self._models.get((call.model, str(call.version)))) is None:
             return

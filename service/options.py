@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 from service.engine.request import Decoding, Sampling, Term
 from service.errors import InvalidRequestError
@@ -62,12 +61,16 @@ class Options:
 def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Source, *, max_slots: int) -> Decoding:
     """What the engine searches by; raises InvalidRequestError for an option out of range or ones that exclude each
     other."""
-    for problem in chain(_out_of_range(options, manifest, max_slots), _excluded(options, manifest)):
-        raise InvalidRequestError(problem)
+    for problem in (*_out_of_range(options, manifest, max_slots), *_excluded(options, manifest)):
+        raise problem
     max_length = options.max_length or manifest.max_target_length
     prefix = _prefix(options, manifest, texts, source)
     if len(prefix) >= max_length:
-        raise InvalidRequestError(f"the target's prefix has {len(prefix)} tokens; it must have fewer than {max_length}")
+        raise InvalidRequestError(
+            "the target's prefix has {number} tokens; it must have fewer than {most}",
+            number=len(prefix),
+            most=max_length,
+        )
     return Decoding(
         max_length=max_length,
         beam_size=options.beam_size,
@@ -88,10 +91,12 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
     )
 
 
-def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Iterator[str]:
+def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Iterator[InvalidRequestError]:
     most = manifest.max_target_length
     if not 0 <= options.max_length <= most:
-        yield f"max_length is {options.max_length}; it must be from 1 to {most}, or 0 for {most}"
+        yield InvalidRequestError(
+            "max_length is {value}; it must be from 1 to {most}, or 0 for {most}", value=options.max_length, most=most
+        )
     widest = min(MAX_HYPOTHESES, max_slots)
     sampling = options.sampling or Sampling()
     ranges = (
@@ -109,7 +114,13 @@ def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Itera
     )
     for name, value, smallest, largest in ranges:
         if not smallest <= value <= largest:
-            yield f"{name} is {value:g}; it must be from {smallest:g} to {largest:g}"
+            yield InvalidRequestError(
+                "{field} is {value:g}; it must be from {smallest:g} to {largest:g}",
+                field=name,
+                value=value,
+                smallest=smallest,
+                largest=largest,
+            )
     above_zero = (
         ("repetition_penalty", options.repetition_penalty, 10.0),
         ("temperature", sampling.temperature, 100.0),
@@ -117,44 +128,54 @@ def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Itera
     )
     for name, value, largest in above_zero:
         if not 0.0 < value <= largest:
-            yield f"{name} is {value:g}; it must be above 0 and at most {largest:g}"
+            yield InvalidRequestError(
+                "{field} is {value:g}; it must be above 0 and at most {largest:g}",
+                field=name,
+                value=value,
+                largest=largest,
+            )
     if len(options.phrases) > MAX_TERMS:
-        yield f"there are {len(options.phrases)} terms; at most {MAX_TERMS} can be held at once"
+        yield InvalidRequestError(
+            "there are {number} terms; at most {most} can be held at once",
+            number=len(options.phrases),
+            most=MAX_TERMS,
+        )
 
 
-def _excluded(options: Options, manifest: Manifest) -> Iterator[str]:
+def _excluded(options: Options, manifest: Manifest) -> Iterator[InvalidRequestError]:
     is_beam = options.beam_size > 1
     if is_beam and options.sampling is not None:
-        yield "sampling and beam_size exclude each other"
+        yield InvalidRequestError("sampling and beam_size exclude each other")
     if options.return_alternatives and (is_beam or options.sampling is not None):
-        yield "return_alternatives excludes beam_size and sampling"
+        yield InvalidRequestError("return_alternatives excludes beam_size and sampling")
     most = MAX_HYPOTHESES if options.sampling or options.return_alternatives else options.beam_size * options.patience
     if options.num_hypotheses > round(most):
-        yield f"num_hypotheses is {options.num_hypotheses}; this search gives at most {most:g}"
+        yield InvalidRequestError(
+            "num_hypotheses is {value}; this search gives at most {most:g}", value=options.num_hypotheses, most=most
+        )
     if options.num_candidates and is_beam:
-        yield "num_candidates and beam_size exclude each other"
+        yield InvalidRequestError("num_candidates and beam_size exclude each other")
     if options.phrases and not is_beam:
-        yield "terms need a beam_size above 1"
+        yield InvalidRequestError("terms need a beam_size above 1")
     if options.target_prefix and options.target_prefix_ids:
-        yield "target_prefix and target_prefix_ids exclude each other"
+        yield InvalidRequestError("target_prefix and target_prefix_ids exclude each other")
     if options.coverage_penalty and manifest.attention is None:
-        yield f"{manifest.name} has no attention, which coverage_penalty needs"
+        yield InvalidRequestError("this model has no attention, which coverage_penalty needs")
 
 
 def _prefix(options: Options, manifest: Manifest, texts: Texts, source: Source) -> tuple[int, ...]:
-    size, end_id = manifest.vocabulary.target_size, manifest.vocabulary.end_id
     for token_id in options.target_prefix_ids:
-        if not 0 <= token_id < size or token_id == end_id:
-            raise InvalidRequestError(f"target_prefix_ids has {token_id}, which no target can begin with")
+        if not 0 <= token_id < manifest.vocabulary.target_size or texts.is_control(token_id):
+            raise InvalidRequestError("target_prefix_ids has {value}, which no target can begin with", value=token_id)
     return options.target_prefix_ids or texts.read_target(options.target_prefix, source)
 
 
 def _suppressed(options: Options, texts: Texts) -> frozenset[int]:
     suppressed = set()
-    for number, piece in enumerate(options.suppress_tokens):
+    for piece in options.suppress_tokens:
         token_id = texts.target_id(piece)
         if token_id is None:
-            raise InvalidRequestError(f"number {number} of suppress_tokens is no piece of the target vocabulary")
+            raise InvalidRequestError("suppress_tokens: the vocabulary has no such piece, or not one of text")
         suppressed.add(token_id)
     return frozenset(suppressed | ({texts.unknown_id} if options.disable_unknown else set()))
 

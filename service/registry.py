@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from service.engine.pool import EnginePool
-from service.errors import InvalidRequestError, ModelNotFoundError
+from service.errors import ModelNotFoundError
 from service.model.manifest import Manifest
 from service.translator import Translator
 
@@ -35,14 +35,12 @@ class Registry:
         return [self._models[key] for key in sorted(self._models)]
 
     def find(self, name: str, version: int) -> LoadedModel:
-        """Version 0 is the newest one; raises InvalidRequestError or ModelNotFoundError."""
-        if not name:
-            raise InvalidRequestError("no model is named; ListModels tells which there are")
-        if version < 0:
-            raise InvalidRequestError(f"version is {version}; it must be 0 for the newest, or from 1")
+        """Version 0 is the newest one; raises ModelNotFoundError."""
         versions = [number for known, number in self._models if known == name]
         if not versions:
             raise ModelNotFoundError("no such model is loaded; ListModels tells which there are")
         if version and version not in versions:
-            raise ModelNotFoundError(f"version {version} of the model is not loaded; loaded are {sorted(versions)}")
+            raise ModelNotFoundError(
+                "version {version} of the model is not loaded; ListModels tells which are", version=version
+            )
         return self._models[name, version or max(versions)]

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import grpc.aio
@@ -15,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.calls import Calls
+from service.ending import exit_after, exit_at_once_at
 from service.interceptors import StatusInterceptor
 from service.loading import load_model
 from service.metrics import Metrics
@@ -23,19 +25,20 @@ from service.model.store import list_versions
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import Registry
+from service.security.security import Security
+from service.security.tls import add_port
 from service.servicer import TranslationServicer
 from service.settings import Settings
+from service.transport import server_options
+from service.validation import Limits
 from service.web import WatchServer
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
-CHANNEL_OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 64 * 2**20),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-)
+LAST_THREADS_S = 10.0
+"""Seconds, after the grace time, for engines and threads to end; whatever runs after them is cut off."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
 
@@ -52,10 +55,20 @@ class Server:
         self._ready = False
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
-        self.port = 0
-        interceptor = StatusInterceptor(self._calls)
-        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
-        servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
+        self.port = self.metrics_port = 0
+        self._security = Security(settings)
+        limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
+        interceptor = StatusInterceptor(
+            self._calls,
+            limits=limits,
+            access=self._security.access,
+            max_write_stall_s=settings.max_write_stall_s,
+        )
+        options = server_options(
+            max_message_bytes=settings.max_message_bytes, max_concurrent_streams=settings.max_concurrent_streams
+        )
+        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
+        servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
@@ -67,6 +80,7 @@ class Server:
             _require_free_port(settings.host, port)
         self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
         self._web.start()
+        self.metrics_port = self._web.port
         versions = list_versions(settings.model_store)
         if not versions:
             raise BundleError(f"the model store {settings.model_store} has no model")
@@ -76,26 +90,28 @@ class Server:
             model.engine.start()
             self._registry.add(model)
         address = format_address(settings.host, settings.port)
-        try:
-            self.port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+        self.port = add_port(self._grpc, address, self._security.tls)
+        self._security.start()
         await self._grpc.start()
         for name in ("", SERVICE_NAME, *{model.manifest.name for model in self._registry.all()}):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._ready = True
 
     async def stop(self) -> None:
-        """Tell health, refuse new requests, give running ones the grace time, then end whatever was started."""
+        """Tell health, after the drain delay refuse new requests, give running ones the grace time, then end whatever
+        was started."""
         self._ready = False
         if self.port:
             await self._health.enter_graceful_shutdown()
+            if not self.failed.is_set():
+                await asyncio.sleep(self._settings.drain_delay_s)
             if num_left := await self._calls.stop(timeout_s=self._settings.grace_s):
                 _log.warning("translations were cut off", num_requests=num_left)
             await self._grpc.stop(LAST_MESSAGES_S)
         for model in self._registry.all():
             if not await model.engine.stop():
                 _log.error("a decoder step does not end", model=model.manifest.name)
+        await asyncio.to_thread(self._security.stop)
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
 
@@ -124,14 +140,19 @@ def _require_free_port(host: str, port: int) -> None:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Raises ModelError where the models cannot be served."""
     _configure_log()
-    return asyncio.run(_serve(settings))
+
+    def insist() -> None:
+        exit_at_once_at(STOP_SIGNALS)
+        exit_after(settings.drain_delay_s + settings.grace_s + LAST_THREADS_S)
+
+    return asyncio.run(_serve(settings, on_stopping=insist))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, *, on_stopping: Callable[[], None] = lambda: None) -> int:
     server = Server(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     starting = asyncio.create_task(server.start())
     ending = [asyncio.create_task(stop.wait()), asyncio.create_task(server.failed.wait())]
@@ -139,13 +160,15 @@ async def _serve(settings: Settings) -> int:
         await asyncio.wait({starting, *ending}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            sys.stdout.write(f"stepstream: serving on {format_address(settings.host, server.port)}\n")
+            metrics, serving = (format_address(settings.host, port) for port in (server.metrics_port, server.port))
+            sys.stdout.write(f"stepstream: metrics on {metrics}, serving on {serving}\n")
             sys.stdout.flush()
             await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
     except OSError as error:
         raise ModelError(str(error)) from error
     finally:
         starting.cancel()
+        on_stopping()
         await server.stop()
     return 1 if server.failed.is_set() else 0
 

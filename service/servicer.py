@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 class TranslationServicer(pb_grpc.TranslationServiceServicer):
     """stepstream.v1.TranslationService on the models of a registry."""
 
-    def __init__(self, registry: Registry, *, max_texts: int, max_running: int) -> None:
-        """max_texts in one request, of which max_running are translated at the same time."""
+    def __init__(self, registry: Registry, *, max_running: int) -> None:
+        """max_running texts of one request are translated at the same time."""
         self._registry = registry
-        self._max_texts = max_texts
         self._max_running = max_running
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:  # noqa: N802
         model = self._registry.find(request.model, request.version)
-        self._require_number(len(request.texts), "texts")
         options = messages.options_from(request.options, context.time_remaining())
         completions = await model.translator.translate(list(request.texts), options, max_running=self._max_running)
         return pb.TranslateResponse(
@@ -45,7 +43,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.StreamTranslateRequest, context: Context
     ) -> AsyncIterator[pb.StreamTranslateResponse]:
         model = self._registry.find(request.model, request.version)
-        source = model.translator.read(request.text)
+        source = await model.translator.read(request.text)
         options = messages.options_from(request.options, context.time_remaining())
         steps = model.translator.stream(source, options, include_attention=request.include_attention)
         shown = None
@@ -64,7 +62,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
             raise InvalidRequestError("the first message must start the translation")
         start = first.start
         model = self._registry.find(start.model, start.version)
-        source = model.translator.read(start.text)
+        source = await model.translator.read(start.text)
         options = messages.options_from(start.options, context.time_remaining())
         translation = model.translator.interactive(source, options, include_attention=start.include_attention)
         shown = None
@@ -78,7 +76,6 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
         model = self._registry.find(request.model, request.version)
-        self._require_number(len(request.pairs), "pairs")
         options = messages.options_from(pb.DecodingOptions(), context.time_remaining())
         scored = await model.translator.score(
             [(pair.source, pair.target) for pair in request.pairs],
@@ -95,10 +92,6 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         message = messages.model_message(model)
         message.certificate_json = model.certificate_json
         return pb.GetModelResponse(model=message)
-
-    def _require_number(self, number: int, of_what: str) -> None:
-        if not 1 <= number <= self._max_texts:
-            raise InvalidRequestError(f"the request has {number} {of_what}; it must have from 1 to {self._max_texts}")
 
 
 async def _edited(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -57,9 +58,36 @@ class Settings(BaseSettings):
     max_encode_tokens: PositiveInt = Field(
         48, description="source tokens, padding included, that one encode between two steps may take"
     )
-    max_text_length: PositiveInt = Field(10_000, description="longest text, in characters")
+    max_text_bytes: PositiveInt = Field(
+        32_768, description="longest text, in bytes of UTF-8, also once it is normalized"
+    )
+    max_message_bytes: PositiveInt = Field(2**20, description="longest message from a client, in bytes")
+    max_concurrent_streams: PositiveInt = Field(
+        1024,
+        description="calls on one connection; 100 where clients connect without a proxy, which shares one among many",
+    )
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
+    max_write_stall_s: PositiveFloat = Field(
+        30.0, description="seconds that a client may leave a message of its stream unread before the call is ended"
+    )
+    drain_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="seconds between not being ready and refusing requests when the server stops; "
+        "behind a load balancer the time of two of its checks",
+    )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
+    admin_host: str = Field(
+        "127.0.0.1", description="address of the ports for operators; another needs tokens or mutual TLS"
+    )
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate and its chain; none: no TLS")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's key")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of who signs clients' certificates; none: clients need none"
+    )
+    tokens_file: Path | None = Field(
+        None,
+        description="JSON or TOML file of the bearer tokens, as `stepstream token` makes them; none: no token is asked",
+    )
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
 
     @model_validator(mode="before")
@@ -74,6 +102,12 @@ class Settings(BaseSettings):
         parse_providers(self.execution_providers)
         if self.port and self.port == self.metrics_port:
             raise ValueError(f"port and metrics_port are both {self.port}")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if not _is_loopback(self.admin_host) and self.tokens_file is None and self.tls_client_ca is None:
+            raise ValueError(f"admin_host is {self.admin_host}, not loopback: that needs tokens_file or tls_client_ca")
         return self
 
     def num_engines(self, step_bytes: int) -> int:
@@ -98,6 +132,13 @@ class Settings(BaseSettings):
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{FILE_VARIABLE}: {path}: {error}") from error
         return (init_settings, env_settings, *file)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_providers(names: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:

@@ -13,9 +13,15 @@ from service.engine.pool import EnginePool
 from service.engine.request import Decoding, StepResult
 from service.errors import InvalidRequestError
 from service.model.manifest import Manifest
+from service.model.placeholders import TooManyPlaceholdersError
 from service.model.text import Source, Texts
 from service.options import Options, decoding_of
 from service.results import Completion, Scored, StreamedStep, TargetWriter
+
+SHORT_TEXT = 2048
+"""Characters of a text that is read at once: about half a millisecond. Every other text takes a thread."""
+MOST_GROWTH = 11
+"""How many times as many bytes of UTF-8 a normalized text may have: U+FDFA becomes eighteen characters."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -35,29 +41,43 @@ class Translator:
     """Translates with one version of one model."""
 
     def __init__(
-        self, manifest: Manifest, texts: Texts, engine: EnginePool, *, max_text_length: int, max_slots: int
+        self, manifest: Manifest, texts: Texts, engine: EnginePool, *, max_text_bytes: int, max_slots: int
     ) -> None:
-        """max_text_length in characters; max_slots rows share a step of one engine."""
+        """max_text_bytes of UTF-8, also once they are normalized; max_slots rows share a step of one engine."""
         self._manifest = manifest
         self._texts = texts
         self._engine = engine
-        self._max_text_length = max_text_length
+        self._max_text_bytes = max_text_bytes
         self._max_slots = max_slots
 
-    def read(self, text: str) -> Source:
-        """A text as the model reads it; only the end of the sentence for white space. Raises InvalidRequestError."""
-        if len(text) > self._max_text_length:
+    async def read(self, text: str) -> Source:
+        """A text as the model reads it; only the end of the sentence for white space. Raises InvalidRequestError. A
+        long text is read on another thread, since it would hold up everybody's tokens."""
+        if len(text) <= SHORT_TEXT:
+            return self._read(text)
+        return await asyncio.to_thread(self._read, text)
+
+    def _read(self, text: str) -> Source:
+        num_bytes = len(text.encode())
+        if num_bytes * MOST_GROWTH > self._max_text_bytes:
+            num_bytes = max(num_bytes, self._texts.normalized_bytes(text))
+        if num_bytes > self._max_text_bytes:
             raise InvalidRequestError(
-                f"the text has {len(text)} characters; at most {self._max_text_length} are translated at once"
+                "the text has {number} bytes once it is normalized; at most {most} are translated at once",
+                number=num_bytes,
+                most=self._max_text_bytes,
             )
         try:
             source = self._texts.read(text)
-        except ValueError as error:
-            raise InvalidRequestError(str(error)) from error
-        if len(source.ids) > self._manifest.max_source_length:
-            most = self._manifest.max_source_length
+        except TooManyPlaceholdersError as error:
             raise InvalidRequestError(
-                f"the text has {len(source.ids)} tokens; {self._manifest.name} takes at most {most}"
+                "the text has {number} placeholders; at most {most} are kept", number=error.number, most=error.most
+            ) from error
+        if len(source.ids) > self._manifest.max_source_length:
+            raise InvalidRequestError(
+                "the text has {number} tokens; this model takes at most {most}",
+                number=len(source.ids),
+                most=self._manifest.max_source_length,
             )
         return source
 
@@ -88,7 +108,7 @@ class Translator:
 
     async def translate(self, texts: Sequence[str], options: Options, *, max_running: int) -> list[Completion]:
         """All texts, at most max_running at the same time, in their order; one that fails fails all."""
-        sources = await asyncio.to_thread(lambda: [self.read(text) for text in texts])
+        sources = await asyncio.to_thread(lambda: [self._read(text) for text in texts])
 
         async def one(source: Source) -> Completion:
             decoding = self._decoding(options, source, include_attention=False)
@@ -139,12 +159,14 @@ class Translator:
         end_id, most = self._manifest.vocabulary.end_id, self._manifest.max_target_length
 
         def read(pair: tuple[str, str]) -> tuple[Source, tuple[int, ...]]:
-            source = self.read(pair[0])
+            source = self._read(pair[0])
             target_ids = (*self._texts.read_target(pair[1], source), end_id)
             if len(source.ids) == 1:
                 raise InvalidRequestError("a source to score is empty")
             if len(target_ids) > most:
-                raise InvalidRequestError(f"a target has {len(target_ids)} tokens; {self._manifest.name} takes {most}")
+                raise InvalidRequestError(
+                    "a target has {number} tokens; this model takes at most {most}", number=len(target_ids), most=most
+                )
             return source, target_ids
 
         async def one(pair: tuple[Source, tuple[int, ...]]) -> Scored:
@@ -169,7 +191,7 @@ class Translator:
 
     def _decoding(self, options: Options, source: Source, *, include_attention: bool) -> Decoding:
         if include_attention and self._manifest.attention is None:
-            raise InvalidRequestError(f"{self._manifest.name} has no attention")
+            raise InvalidRequestError("this model has no attention")
         return decoding_of(options, self._manifest, self._texts, source, max_slots=self._max_slots)
 
 

@@ -11,7 +11,7 @@ from benchmarks import load, servers
 from benchmarks.figures import at_most
 from benchmarks.report import BASE, Bench, Table
 from benchmarks.sections.serving import FIXED_LENGTH, NUM_CLIENTS
-from service.client.server_process import running_server
+from service.client.server_process import server_process
 from service.model.manifest import read_manifest
 
 MB = 1e6
@@ -47,21 +47,19 @@ def measure(bench: Bench) -> Iterator[Table]:
 
 def _resident_mb(server: servers.Server, texts: load.Texts) -> tuple[float, float]:
     """Before and after a load."""
-    earlier = _children()
-    with running_server(server.command) as address:
-        [process] = _children() - earlier
-        before = _resident_bytes(process)
+    with server_process(server.command) as running:
+        before = _resident_bytes(running.pid)
         asyncio.run(
             load.closed_loop(
-                address, texts, load.stream, num_clients=NUM_CLIENTS, warm_up_s=LOAD_S / 2, measured_s=LOAD_S / 2
+                running.address,
+                texts,
+                load.stream,
+                num_clients=NUM_CLIENTS,
+                warm_up_s=LOAD_S / 2,
+                measured_s=LOAD_S / 2,
             )
         )
-        return before / MB, _resident_bytes(process) / MB
-
-
-def _children() -> set[int]:
-    """The ids of the processes that this one has started."""
-    return {int(each) for path in Path("/proc/self/task").glob("*/children") for each in path.read_text().split()}
+        return before / MB, _resident_bytes(running.pid) / MB
 
 
 def _resident_bytes(process: int) -> int:

@@ -11,11 +11,12 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO
 
 from service.client.errors import ServerProcessError, StepstreamError
 
-READY_LINE = re.compile(r"stepstream: serving on (\S+:\d+)\s*")
+READY_LINE = re.compile(r"stepstream: (?:metrics on (\S+:\d+), )?serving on (\S+:\d+)\s*")
 SERVE_COMMAND = (
     sys.executable,
     "-m",
@@ -30,11 +31,29 @@ SERVE_COMMAND = (
 )
 
 
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that is ready. `metrics_address` is None of one that has none."""
+
+    pid: int
+    address: str
+    metrics_address: str | None
+
+
 @contextmanager
 def running_server(
     command: Sequence[str] = SERVE_COMMAND, *, start_timeout_s: float = 120.0, stop_timeout_s: float = 40.0
 ) -> Iterator[str]:
-    """Start the server and give its HOST:PORT once it is ready; stop it with SIGTERM when the block ends.
+    """As `server_process`, for a caller that needs no more than its HOST:PORT."""
+    with server_process(command, start_timeout_s=start_timeout_s, stop_timeout_s=stop_timeout_s) as server:
+        yield server.address
+
+
+@contextmanager
+def server_process(
+    command: Sequence[str] = SERVE_COMMAND, *, start_timeout_s: float = 120.0, stop_timeout_s: float = 40.0
+) -> Iterator[ServerProcess]:
+    """Start the server and give it once it is ready; stop it with SIGTERM when the block ends.
 
     Raises ServerProcessError where it is not ready in time, dies, or does not exit with 0 when asked to stop; what it
     wrote to stderr is then passed on to this process's stderr.
@@ -58,12 +77,13 @@ def running_server(
             _end(process, stop_timeout_s)
 
 
-def _wait_until_ready(process: subprocess.Popen[str], timeout_s: float) -> str:
+def _wait_until_ready(process: subprocess.Popen[str], timeout_s: float) -> ServerProcess:
     assert process.stdout is not None
     output = _Output(process.stdout)
     output.settled.wait(timeout_s)
-    if output.address is not None:
-        return output.address
+    if output.ready is not None:
+        metrics_address, address = output.ready.groups()
+        return ServerProcess(process.pid, address, metrics_address)
     if output.settled.is_set():
         raise ServerProcessError(f"the server exited with status {process.wait()} before it was ready")
     raise ServerProcessError(f"the server was not ready after {timeout_s:.0f} s")
@@ -72,19 +92,19 @@ def _wait_until_ready(process: subprocess.Popen[str], timeout_s: float) -> str:
 class _Output:
     """Reads all that the server prints, so that it never waits for a full pipe.
 
-    settled is set once the ready line was read, and address with it, or once the output ended.
+    settled is set once the ready line was read, and ready with it, or once the output ended.
     """
 
     def __init__(self, stdout: IO[str]) -> None:
         self.settled = threading.Event()
-        self.address: str | None = None
+        self.ready: re.Match[str] | None = None
         threading.Thread(target=self._read, args=(stdout,), daemon=True).start()
 
     def _read(self, stdout: IO[str]) -> None:
         with stdout:
             for line in stdout:
-                if self.address is None and (ready := READY_LINE.fullmatch(line)):
-                    self.address = ready.group(1)
+                if self.ready is None and (ready := READY_LINE.fullmatch(line)):
+                    self.ready = ready
                     self.settled.set()
         self.settled.set()
 

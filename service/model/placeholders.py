@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 PLACEHOLDER = re.compile(
     r"""%[A-Z][A-Z_]{2,}                                    # %PRODUCTNAME
-      | %\d+\$[-+#0]*[\d.*]*(?:hh?|ll?|[zjtqL])?[A-Za-z@]   # %1$s
+      | %\d+\$[-+#0]*+[\d.*]*+(?:hh?|ll?|[zjtqL])?[A-Za-z@]   # %1$s
       | %\d+                                                # %1
-      | %[-+#0]*[\d.*]*(?:hh?|ll?|[zjtqL])?[A-Za-z@]        # %s %ld %.2f
+      | %[-+#0]*+[\d.*]*+(?:hh?|ll?|[zjtqL])?[A-Za-z@]        # %s %ld %.2f
       | %\([A-Za-z_]\w*\)[A-Za-z]                           # %(name)s
       | [%$]?\{[A-Za-z0-9_]*\}                              # {} {0} {name} ${name}
       | \$\([A-Za-z0-9_]+\)                                 # $(ARG1)
@@ -22,7 +22,16 @@ PLACEHOLDER = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-"""What a program puts its own text in the place of: of printf, Qt, Python, shells and LibreOffice."""
+"""What a program puts its own text in the place of: of printf, Qt, Python, shells and LibreOffice. Its time
+grows with the text alone, since flags and widths are never given back once they are taken."""
+
+
+class TooManyPlaceholdersError(ValueError):
+    """A text has more placeholders than a model has masks: `number`, of which `most` can be kept."""
+
+    def __init__(self, number: int, most: int) -> None:
+        super().__init__(f"the text has {number} placeholders; at most {most} are kept")
+        self.number, self.most = number, most
 
 
 def count_placeholders(text: str) -> Counter[str]:
@@ -33,11 +42,11 @@ def count_placeholders(text: str) -> Counter[str]:
 def hide(text: str, masks: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The text with its placeholders replaced by `masks` in their order, and the placeholders.
 
-    Raises ValueError where there are more of them than masks.
+    Raises TooManyPlaceholdersError where there are more of them than masks.
     """
     found = PLACEHOLDER.findall(text)
     if len(found) > len(masks):
-        raise ValueError(f"the text has {len(found)} placeholders; at most {len(masks)} are kept")
+        raise TooManyPlaceholdersError(len(found), len(masks))
     following = iter(masks)
     return PLACEHOLDER.sub(lambda _: next(following), text), tuple(found)
 

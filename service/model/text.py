@@ -30,12 +30,18 @@ class Texts:
         self._target = target
 
     def read(self, text: str) -> Source:
-        """A text's source; only the end of the sentence for white space. Raises ValueError for more placeholders than
-        the model has masks."""
+        """A text's source; only the end of the sentence for white space. Raises TooManyPlaceholdersError
+        for more placeholders than the model has masks."""
         placeholders: tuple[str, ...] = ()
         if self._masks:
             text, placeholders = hide(text, [mask.piece for mask in self._masks])
-        return Source((*self._source.encode(text), self._end_id), placeholders)
+        ids = self._source.encode(text)
+        masks = [mask.source_id for mask in self._masks]
+        return Source((*_spell_out(ids, masks, masks[: len(placeholders)], self._source), self._end_id), placeholders)
+
+    def normalized_bytes(self, text: str) -> int:
+        """UTF-8 bytes of a source text as the vocabulary normalizes it."""
+        return self._source.normalized_bytes(text)
 
     def source_pieces(self, source: Source) -> list[str]:
         """The source's tokens as the vocabulary spells them, placeholders as the text does."""
@@ -58,11 +64,17 @@ class Texts:
     def read_target(self, text: str, source: Source) -> tuple[int, ...]:
         """The text of a target of this source, or a part of it, as token ids without the end of the sentence."""
         masked = hide_again(text, source.placeholders, [mask.piece for mask in self._masks])
-        return tuple(self._target.encode(masked if source.placeholders else text))
+        ids = self._target.encode(masked if source.placeholders else text)
+        masks = [mask.target_id for mask in self._masks]
+        return tuple(_spell_out(ids, masks, masks[: len(source.placeholders)], self._target))
 
     def target_id(self, piece: str) -> int | None:
-        """The target token that is spelled like this; None where there is none."""
+        """The target token of text that is spelled like this; None where there is none."""
         return self._target.id_of(piece)
+
+    def is_control(self, token_id: int) -> bool:
+        """Whether a target token is for control and stands for no text, such as the end of the sentence."""
+        return self._target.is_control(token_id)
 
     @property
     def unknown_id(self) -> int:
@@ -81,6 +93,21 @@ class Texts:
         if not source.placeholders:
             return NOTHING_MASKED
         return dict(zip((mask.target_id for mask in self._masks), source.placeholders, strict=False))
+
+
+def _spell_out(ids: Sequence[int], masks: Sequence[int], hidden: Sequence[int], vocabulary: Vocabulary) -> list[int]:
+    """The ids of a text without masks that the text brought itself, such as by a full-width percent sign: the first of
+    each hidden one stays, all others are spelled out."""
+    if not masks or sum(token_id in masks for token_id in ids) == len(hidden):
+        return list(ids)
+    left, spelled = set(hidden), []
+    for token_id in ids:
+        if token_id in left or token_id not in masks:
+            left.discard(token_id)
+            spelled.append(token_id)
+        else:
+            spelled.extend(vocabulary.spell(vocabulary.piece(token_id)))
+    return spelled
 
 
 def open_texts(manifest: Manifest, folder: Path) -> Texts:

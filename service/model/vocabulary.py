@@ -23,6 +23,9 @@ class Vocabulary:
             self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
             raise BundleError(f"{path} is no SentencePiece model") from error
+        self._controls = frozenset(
+            i for i in range(self._pieces.get_piece_size()) if self._pieces.is_control(i) or self._pieces.is_unused(i)
+        )
         self._spelled: list[str] = [self._pieces.id_to_piece(i) for i in range(self._pieces.get_piece_size())]
         if self._pieces.get_piece_size() != size:
             raise BundleError(f"{path} has {self._pieces.get_piece_size()} pieces, the manifest says {size}")
@@ -46,9 +49,24 @@ class Vocabulary:
         return self._spelled[token_id]
 
     def id_of(self, piece: str) -> int | None:
-        """The token that is spelled like this; None where there is none."""
+        """The token of text that is spelled like this; None where there is none."""
         token_id: int = self._pieces.piece_to_id(piece)
-        return token_id if self._pieces.id_to_piece(token_id) == piece else None
+        is_text = token_id not in self._controls and token_id != self.unknown_id
+        return token_id if is_text and self.piece(token_id) == piece else None
+
+    def is_control(self, token_id: int) -> bool:
+        """Whether a token stands for no text, such as the end of the sentence."""
+        return token_id in self._controls
+
+    def spell(self, piece: str) -> list[int]:
+        """A piece as the tokens of its characters."""
+        known = [self.id_of(character) for character in piece]
+        return [self.unknown_id if token_id is None else token_id for token_id in known]
+
+    def normalized_bytes(self, text: str) -> int:
+        """UTF-8 bytes of a text as it is normalized before it is cut."""
+        normalized: str = self._pieces.normalize(text)
+        return len(normalized.replace("\u2581", " ").encode())
 
     @property
     def unknown_id(self) -> int:

@@ -95,7 +95,7 @@ def test_the_same_sentence_streams_with_attention_of_the_models_kind(
 
 def test_attention_is_refused_where_there_is_none(shipped_server: str) -> None:
     with Client(shipped_server) as client:
-        with pytest.raises(InvalidRequestError, match="en-de-none has no attention"):
+        with pytest.raises(InvalidRequestError, match="this model has no attention"):
             list(client.stream(SENTENCE, model="en-de-none", include_attention=True))
         assert client.translate([SENTENCE], model="en-de-none")[0].text
 
@@ -141,7 +141,7 @@ def test_a_source_may_have_one_token_or_the_most_but_not_more(
         assert [one.num_source_tokens for one in short][1] == 1
         words = client.translate(["a " * (longest - 1)], model=model, options=SHORT)[0]
         assert words.num_source_tokens == longest
-        with pytest.raises(InvalidRequestError, match=f"{longest + 1} tokens; {model} takes at most {longest}"):
+        with pytest.raises(InvalidRequestError, match=f"{longest + 1} tokens; this model takes at most {longest}"):
             client.translate(["a " * longest], model=model, options=SHORT)
 
 

@@ -29,6 +29,7 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub, add_Translat
 from service.registry import LoadedModel, Registry
 from service.servicer import TranslationServicer
 from service.translator import Translator
+from service.validation import Limits as RequestLimits
 
 STEP_S = 0.15
 
@@ -138,10 +139,12 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     pool = EnginePool([engine])
     pool.start()
     registry = Registry()
-    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_length=100, max_slots=8)
+    translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_bytes=100, max_slots=8)
     registry.add(LoadedModel(manifest, "{}", "none", pool, translator))
-    server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics])),))
-    add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_texts=8, max_running=8), server)
+    server = grpc.aio.server(
+        interceptors=(StatusInterceptor(Calls([metrics]), limits=RequestLimits(max_texts=8, max_text_bytes=100)),)
+    )
+    add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -103,14 +103,14 @@ def test_special_tokens_in_a_text_are_text(shipped_server: str) -> None:
     ("request_", "error"),
     [
         ({"model": "no-such-model"}, ModelNotFoundError),
-        ({"model": "../en-de-transformer"}, ModelNotFoundError),
+        ({"model": "../en-de-transformer"}, InvalidRequestError),
         ({"model": MODELS[0], "version": 99}, ModelNotFoundError),
         ({"model": MODELS[0], "version": -1}, InvalidRequestError),
         ({"model": ""}, InvalidRequestError),
         ({"model": MODELS[0], "options": DecodingOptions(max_length=10_000)}, InvalidRequestError),
         ({"model": MODELS[0], "options": DecodingOptions(max_length=-1)}, InvalidRequestError),
         ({"model": MODELS[0], "text": "dog " * 400}, InvalidRequestError),
-        ({"model": MODELS[0], "text": "x" * 10_001}, InvalidRequestError),
+        ({"model": MODELS[0], "text": "x" * 32_769}, InvalidRequestError),
     ],
 )
 def test_bad_input_gets_a_clear_error_and_nobody_else_notices(

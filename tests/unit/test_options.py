@@ -69,7 +69,7 @@ def test_nothing_set_is_greedy_search_up_to_the_models_longest_target(texts):
         ({"max_length": 5, "min_length": 5}, "min_length is 5; it must be from 0 to 4"),
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0; it must be above 0 and at most 10"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1"),
-        ({"suppress_tokens": ("unheard",)}, "number 0 of suppress_tokens is no piece"),
+        ({"suppress_tokens": ("unheard",)}, "suppress_tokens: the vocabulary has no such piece"),
         ({"sampling": Sampling(temperature=0.0)}, "temperature is 0; it must be above 0"),
         ({"sampling": Sampling(top_k=61)}, "top_k is 61; it must be from 0 to 60"),
         ({"sampling": Sampling(top_p=1.5)}, "top_p is 1.5; it must be above 0 and at most 1"),
@@ -104,7 +104,7 @@ def test_a_coverage_penalty_needs_attention(texts):
     class WithoutAttention(Manifest):
         attention = None
 
-    with pytest.raises(InvalidRequestError, match="model has no attention, which coverage_penalty needs"):
+    with pytest.raises(InvalidRequestError, match="this model has no attention, which coverage_penalty needs"):
         decide(texts, Options(beam_size=2, coverage_penalty=0.2), WithoutAttention)
 
 

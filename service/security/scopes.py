@@ -1,0 +1,52 @@
+"""What a token allows: groups of methods, on models by pattern. A method that is in no group is allowed to nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+SCOPE_PATTERN = r"(translate|read|manage)(?::([a-z0-9*._-]{1,64}))?"
+
+
+class Group(Enum):
+    """Methods that are allowed together."""
+
+    TRANSLATE = "translate"
+    READ = "read"
+    MANAGE = "manage"
+
+
+_TRANSLATION = "/stepstream.v1.TranslationService/"
+METHODS: Mapping[str, Group] = MappingProxyType(
+    {
+        f"{_TRANSLATION}Translate": Group.TRANSLATE,
+        f"{_TRANSLATION}StreamTranslate": Group.TRANSLATE,
+        f"{_TRANSLATION}TranslateInteractive": Group.TRANSLATE,
+        f"{_TRANSLATION}Score": Group.TRANSLATE,
+        f"{_TRANSLATION}ListModels": Group.READ,
+        f"{_TRANSLATION}GetModel": Group.READ,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Group.READ,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One group of methods on the models whose name the pattern fits; * in it stands for any characters."""
+
+    group: Group
+    models: str = "*"
+
+    def allows(self, group: Group, model: str) -> bool:
+        return group is self.group and re.fullmatch(re.escape(self.models).replace(r"\*", ".*"), model) is not None
+
+
+def parse_scope(text: str) -> Scope:
+    """A scope such as "read", "translate:*" or "translate:en-de-*"; raises ValueError."""
+    match = re.fullmatch(SCOPE_PATTERN, text)
+    if match is None:
+        raise ValueError(f"{text!r} is no scope: one is translate, read or manage, with :PATTERN of models after it")
+    return Scope(Group(match[1]), match[2] or "*")
