@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from service.engine.request import Decoding, Sampling, Term
 from service.errors import InvalidRequestError
@@ -61,7 +62,7 @@ class Options:
 def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Source, *, max_slots: int) -> Decoding:
     """What the engine searches by; raises InvalidRequestError for an option out of range or ones that exclude each
     other."""
-    for problem in (*_out_of_range(options, manifest, max_slots), *_excluded(options, manifest)):
+    for problem in chain(_out_of_range(options, manifest, max_slots), _excluded(options, manifest)):
         raise problem
     max_length = options.max_length or manifest.max_target_length
     prefix = _prefix(options, manifest, texts, source)
