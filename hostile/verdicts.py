@@ -1,0 +1,35 @@
+"""What a status may be and what its details may say, whatever the client did."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+
+from hostile.texts import MARKER
+
+PERMITTED = frozenset(
+    {
+        grpc.StatusCode.OK,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+"""Of a sound server that nobody stops, for a client that neither cancels nor sets a deadline that passes."""
+_INTERNALS = {
+    "a traceback": re.compile(r"Traceback|\bline \d+"),
+    "a path": re.compile(r"\.py\b|\.onnx\b|(?<![\w.])/(?:usr|home|root|tmp|opt|app|work|proc|etc|var|lib)\b"),
+    "a class": re.compile(r"<class|\b[A-Za-z]\w*(?:Error|Exception)\b|\bobject at 0x"),
+    "a module": re.compile(r"\b(?:service|onnxruntime|numpy|google|sentencepiece|grpc|asyncio)\.[a-z_]+"),
+    "what the client wrote": re.compile(re.escape(MARKER)),
+}
+
+
+def told_internals(details: str) -> str | None:
+    """What of the server's inside or of another's text a status's details tell; None where nothing."""
+    for what, pattern in _INTERNALS.items():
+        if pattern.search(details):
+            return what
+    return None
