@@ -110,4 +110,12 @@ def _cut(data: bytearray, order: random.Random) -> None:
     del data[order.randint(0, len(data)) :]
 
 
-_MUTATIONS: Sequence[Callable[[bytearray, random.Random], None]] = (_flip, _flip, _replace, _insert, _drop, _repeat, _cut)
+_MUTATIONS: Sequence[Callable[[bytearray, random.Random], None]] = (
+    _flip,
+    _flip,
+    _replace,
+    _insert,
+    _drop,
+    _repeat,
+    _cut,
+)

@@ -12,13 +12,25 @@ LOOK_S = 0.25
 """Between two looks at the engines."""
 
 
-async def follow_health(servicer: aio.HealthServicer, services: Callable[[], dict[str, bool]]) -> None:
-    """Tell health what `services` says of each service, whenever that changes; for ever."""
-    told: dict[str, bool] = {}
-    while True:
-        for name, is_healthy in services().items():
-            if told.get(name) != is_healthy:
-                told[name] = is_healthy
-                status = health_pb2.HealthCheckResponse
-                await servicer.set(name, status.SERVING if is_healthy else status.NOT_SERVING)
-        await asyncio.sleep(LOOK_S)
+class HealthTeller:
+    """Tells health of each service, whenever that changes."""
+
+    def __init__(self, servicer: aio.HealthServicer, services: Callable[[], dict[str, bool]]) -> None:
+        """services: whether each is healthy; one that is not there any more is not."""
+        self._servicer = servicer
+        self._services = services
+        self._told: dict[str, bool] = {}
+
+    async def tell(self) -> None:
+        """What has changed since the last time."""
+        status = health_pb2.HealthCheckResponse
+        for name, is_healthy in (dict.fromkeys(self._told, False) | self._services()).items():
+            if self._told.get(name) != is_healthy:
+                self._told[name] = is_healthy
+                await self._servicer.set(name, status.SERVING if is_healthy else status.NOT_SERVING)
+
+    async def follow(self) -> None:
+        """`tell` for ever."""
+        while True:
+            await self.tell()
+            await asyncio.sleep(LOOK_S)

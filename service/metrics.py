@@ -4,9 +4,7 @@ values from loaded models, method names and gRPC statuses, never from a client. 
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 

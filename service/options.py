@@ -22,8 +22,8 @@ MAX_TERMS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most. resumed are the tokens, with
-    their log-probabilities, that the caller has of this translation from a server that was lost."""
+    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most. resumed are the tokens,
+    with their log-probabilities, that the caller has of this translation from a server that was lost."""
 
     max_length: int = 0
     seed: int | None = None
@@ -175,14 +175,18 @@ def _prefix(options: Options, manifest: Manifest, texts: Texts, source: Source) 
     return options.target_prefix_ids or texts.read_target(options.target_prefix, source)
 
 
-def _unresumable(options: Options, manifest: Manifest, prefix: tuple[int, ...], max_length: int) -> Iterator[InvalidRequestError]:
+def _unresumable(
+    options: Options, manifest: Manifest, prefix: tuple[int, ...], max_length: int
+) -> Iterator[InvalidRequestError]:
     resumed, vocabulary = options.resumed, manifest.vocabulary
     if not resumed:
         return
     token_ids = tuple(token_id for token_id, _ in resumed)
     shared = min(len(token_ids), len(prefix))
     if options.beam_size > 1 or options.num_hypotheses > 1 or options.return_alternatives:
-        yield InvalidRequestError("resume is for one hypothesis, without beam_size; any other search is repeated from its beginning")
+        yield InvalidRequestError(
+            "resume is for one hypothesis, without beam_size; any other search is repeated from its beginning"
+        )
     if options.sampling is not None and options.seed is None:
         yield InvalidRequestError("resume needs the seed that the stream was sampled with")
     if len(token_ids) >= max_length:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -12,31 +11,40 @@ from functools import partial
 
 import grpc.aio
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health, health_pb2_grpc
 
 from service.admission.gate import Gate
 from service.calls import Calls
+from service.ending import FAILED_LIMIT_S, exit_after, exit_at_once, exit_at_once_at
+from service.health import HealthTeller
 from service.interceptors import StatusInterceptor
-from service.loading import load_model
-from service.metrics import Metrics
-from service.model.errors import BundleError, ModelError
-from service.model.store import list_versions
+from service.management.admin import AdminServer
+from service.management.management import Management
+from service.model.errors import ModelError
+from service.observability.log import configure_log
+from service.observability.log_sink import LogSink
+from service.observability.telemetry import Telemetry
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import Registry
+from service.security.security import Security
+from service.security.tls import add_port
 from service.servicer import TranslationServicer
 from service.settings import Settings
+from service.transport import server_options
+from service.validation import Limits
 from service.web import WatchServer
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 2**20),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-)
+FAILED_GRACE_S = 1.0
+"""Seconds that the translations of other models get when an engine has failed."""
+LAST_THREADS_S = 10.0
+"""Seconds, after the grace time, for engines and threads to end; whatever runs after them is cut off."""
+LAST_LINES_S = 2.0
+"""Seconds for the log to be written when the process ends."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
 
@@ -44,72 +52,110 @@ _log = structlog.get_logger()
 class Server:
     """One process's models behind gRPC. `start` and `stop` once each, on the same event loop."""
 
-    def __init__(self, settings: Settings, *, shares_port: bool = False) -> None:
-        """shares_port: whether other processes listen on the same gRPC port."""
+    def __init__(self, settings: Settings, *, log: LogSink | None = None, shares_port: bool = False) -> None:
+        """log: where the process's lines go, if what it drops is to be counted. shares_port: whether other processes
+        listen on the same gRPC port."""
         self._settings = settings
         self._shares_port = shares_port
-        self._metrics = Metrics()
+        self._telemetry = Telemetry(settings, log=log)
+        self._security = Security(settings)
         self._registry = Registry()
+        self._calls = Calls([*self._telemetry.observers, self._registry])
         self._health = health.aio.HealthServicer()
-        self._calls = Calls([self._metrics])
-        self._ready = False
-        self._web: WatchServer | None = None
-        self.failed = asyncio.Event()
-        self.port = 0
-        gate = Gate(lambda: (model.admission for model in self._registry.all()))
-        interceptor = StatusInterceptor(self._calls, gate=gate.check, max_call_s=settings.max_call_s)
-        options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(shares_port)))
-        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
-        servicer = TranslationServicer(self._registry, max_texts=settings.max_texts, max_running=settings.max_slots)
+        self._teller = HealthTeller(self._health, self._healthy_services)
+        self._management = Management(
+            settings,
+            self._telemetry.metrics,
+            self._registry,
+            on_failure=lambda name: partial(self._engine_failed, name),
+            on_change=self._teller.tell,
+        )
+        limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
+        access = self._security.access
+        self._admin = AdminServer(
+            self._management.servicer(),
+            self._health,
+            StatusInterceptor(Calls(self._telemetry.observers), limits=limits, access=access),
+        )
+        interceptor = StatusInterceptor(
+            self._calls,
+            limits=limits,
+            access=access,
+            gate=Gate(lambda: (model.admission for model in self._registry.all())).check,
+            max_call_s=settings.max_call_s,
+            max_write_stall_s=settings.max_write_stall_s,
+            max_attempts=settings.max_attempts,
+        )
+        self._grpc = grpc.aio.server(
+            interceptors=(*self._telemetry.interceptors, interceptor),
+            options=server_options(
+                max_message_bytes=settings.max_message_bytes,
+                max_concurrent_streams=settings.max_concurrent_streams,
+                shares_port=shares_port,
+            ),
+        )
+        servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        self._ready = False
+        self._following: asyncio.Task[None] | None = None
+        self._web: WatchServer | None = None
+        self.failed = asyncio.Event()
+        self.port = self.metrics_port = self.admin_port = 0
 
     async def start(self) -> None:
-        """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""
+        """Load and prove what is to serve, then listen; raises ModelError, or OSError where a port cannot be had."""
         settings = self._settings
         if not self._shares_port:
-            for port in (settings.port, settings.metrics_port):
-                require_free_port(settings.host, port)
-        self._web = WatchServer(settings.host, settings.metrics_port, self._metrics.registry, lambda: self._ready)
+            require_free_port(settings.host, settings.port)
+        require_free_port(settings.metrics_host, settings.metrics_port)
+        require_free_port(settings.admin_host, settings.admin_port)
+        self._telemetry.start()
+        self._web = self._telemetry.web(lambda: self.is_ready)
         self._web.start()
-        versions = list_versions(settings.model_store)
-        if not versions:
-            raise BundleError(f"the model store {settings.model_store} has no model")
-        for version in versions:
-            on_failure = partial(self._engine_failed, version.name)
-            model = await asyncio.to_thread(load_model, version, settings, self._metrics, on_failure=on_failure)
-            model.engine.start()
-            self._registry.add(model)
-        address = format_address(settings.host, settings.port)
-        try:
-            self.port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+        self.metrics_port = self._web.port
+        await self._management.start()
+        self.port = add_port(self._grpc, format_address(settings.host, settings.port), self._security.tls)
+        self._security.start()
         await self._grpc.start()
-        for name in ("", SERVICE_NAME, *{model.manifest.name for model in self._registry.all()}):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._ready = True
+        self._following = asyncio.create_task(self._teller.follow())
+        admin_address = format_address(settings.admin_host, settings.admin_port)
+        self.admin_port = await self._admin.start(admin_address, self._security.tls)
+        _log.info("model management", address=format_address(settings.admin_host, self.admin_port))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves any version, with every engine healthy. From any thread."""
+        return self._ready and self._registry.serves_any and self._registry.is_healthy
 
     async def stop(self) -> None:
-        """Tell health, refuse new requests, give running ones the grace time, then end whatever was started."""
+        """Tell health, after the drain delay refuse new requests, give running ones the grace time, then end whatever
+        was started."""
         self._ready = False
+        settings, has_failed = self._settings, self.failed.is_set()
+        if self._following is not None:
+            self._following.cancel()
         if self.port:
             await self._health.enter_graceful_shutdown()
-            if num_left := await self._calls.stop(timeout_s=self._settings.grace_s):
+            await asyncio.sleep(0.0 if has_failed else settings.drain_delay_s)
+            grace_s = min(settings.grace_s, FAILED_GRACE_S) if has_failed else settings.grace_s
+            if num_left := await self._calls.stop(timeout_s=grace_s):
                 _log.warning("translations were cut off", num_requests=num_left)
             await self._grpc.stop(LAST_MESSAGES_S)
-        for model in self._registry.all():
-            if not await model.engine.stop():
-                _log.error("a decoder step does not end", model=model.manifest.name)
+            await self._admin.stop(LAST_MESSAGES_S)
+        await self._management.stop()
+        await asyncio.to_thread(self._security.stop)
+        await self._telemetry.stop()
         if self._web is not None:
             await asyncio.to_thread(self._web.stop)
 
-    @property
-    def metrics_port(self) -> int:
-        """The side port that it listens on."""
-        assert self._web is not None
-        return self._web.port
+    def _healthy_services(self) -> dict[str, bool]:
+        services = dict.fromkeys(("", SERVICE_NAME), self.is_ready)
+        for model in self._registry.all():
+            name = model.manifest.name
+            services[name] = services.get(name, self._ready) and model.engine.is_healthy
+        return services
 
     def _engine_failed(self, name: str, error: BaseException) -> None:
         _log.error("engine failed", model=name, exc_info=error)
@@ -137,35 +183,52 @@ def run(
     settings: Settings,
     *,
     shares_port: bool = False,
-    on_ready: Callable[[int], None] | None = None,
+    on_ready: Callable[[Server], None] | None = None,
     parent: int | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Raises ModelError where the models cannot be served.
 
-    shares_port: as of `Server`. on_ready is called with the side port once all is served; without it a line is printed.
-    parent: a file descriptor whose end means that the server must stop too.
+    shares_port: as of `Server`. on_ready is called once all is served; without it a line is printed. parent: a file
+    descriptor whose end means that the server must stop too.
     """
-    configure_log()
-    return asyncio.run(_serve(settings, shares_port=shares_port, on_ready=on_ready, parent=parent))
+    log = configure_log()
+
+    def insist(has_failed: bool) -> None:
+        exit_at_once_at(STOP_SIGNALS)
+        exit_after(FAILED_LIMIT_S if has_failed else settings.drain_delay_s + settings.grace_s + LAST_THREADS_S)
+
+    try:
+        status = asyncio.run(
+            _serve(settings, log=log, shares_port=shares_port, on_ready=on_ready, parent=parent, on_stopping=insist)
+        )
+    finally:
+        log.close(timeout_s=LAST_LINES_S)
+    if status:
+        exit_at_once(status)
+    return status
 
 
-def announce(host: str, port: int) -> None:
+def announce(host: str, port: int, *, metrics_host: str, metrics_port: int) -> None:
     """Print the line that says that all is served."""
-    sys.stdout.write(f"stepstream: serving on {format_address(host, port)}\n")
+    metrics, serving = format_address(metrics_host, metrics_port), format_address(host, port)
+    sys.stdout.write(f"stepstream: metrics on {metrics}, serving on {serving}\n")
     sys.stdout.flush()
 
 
 async def _serve(
     settings: Settings,
     *,
+    log: LogSink | None = None,
     shares_port: bool = False,
-    on_ready: Callable[[int], None] | None = None,
+    on_ready: Callable[[Server], None] | None = None,
     parent: int | None = None,
+    on_stopping: Callable[[bool], None] = bool,
 ) -> int:
-    server = Server(settings, shares_port=shares_port)
+    """on_stopping is called before the server is stopped, with whether an engine has failed."""
+    server = Server(settings, log=log, shares_port=shares_port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     if parent is not None:
         loop.add_reader(parent, stop.set)
@@ -175,28 +238,20 @@ async def _serve(
         await asyncio.wait({starting, *ending}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            if on_ready is None:
-                announce(settings.host, server.port)
+            if on_ready is not None:
+                on_ready(server)
             else:
-                on_ready(server.metrics_port)
+                announce(
+                    settings.host,
+                    server.port,
+                    metrics_host=settings.metrics_host,
+                    metrics_port=server.metrics_port,
+                )
             await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
     except OSError as error:
         raise ModelError(str(error)) from error
     finally:
         starting.cancel()
+        on_stopping(server.failed.is_set())
         await server.stop()
     return 1 if server.failed.is_set() else 0
-
-
-def configure_log() -> None:
-    """One JSON line an event, on stderr."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -38,7 +38,6 @@ def run(settings: Settings) -> int:
     """Serve in as many processes as the settings say until SIGTERM or SIGINT; the exit status. Raises ModelError."""
     if settings.num_processes == 1:
         return server.run(settings)
-    server.configure_log()
     try:
         return asyncio.run(_supervise(settings))
     except OSError as error:
@@ -50,9 +49,9 @@ async def _supervise(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server.require_free_port(settings.host, settings.metrics_port)
+    server.require_free_port(settings.metrics_host, settings.metrics_port)
     with _reserved_port(settings.host, settings.port) as port:
-        own = settings.model_copy(update={"port": port, "metrics_port": 0})
+        own = settings.model_copy(update={"port": port, "metrics_host": LOCALHOST, "metrics_port": 0, "admin_port": 0})
         children = [_Child(own) for _ in range(settings.num_processes)]
         stopping = asyncio.create_task(_wait(stop))
         ends = [asyncio.create_task(child.ended()) for child in children]
@@ -62,7 +61,7 @@ async def _supervise(settings: Settings) -> int:
             await asyncio.wait({ready, stopping, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and ready.result():
                 web = _watch(settings, children)
-                server.announce(settings.host, port)
+                server.announce(settings.host, port, metrics_host=settings.metrics_host, metrics_port=web.port)
                 await asyncio.wait({stopping, *ends}, return_when=asyncio.FIRST_COMPLETED)
             was_asked = stop.is_set()
         finally:
@@ -123,6 +122,14 @@ class _Child:
         self._process.join()
         self._connection.close()
 
+    def says(self, path: str) -> bool:
+        """Whether it answers a question over HTTP with yes."""
+        try:
+            self.get(path)
+        except OSError:
+            return False
+        return True
+
     def get(self, path: str) -> str:
         """What it answers over HTTP; raises OSError."""
         url = f"http://{LOCALHOST}:{self.metrics_port}{path}"
@@ -135,7 +142,12 @@ def _serve(settings: Settings, connection: Connection) -> None:
     """A child's whole life. It leads a process group of its own, so that Ctrl-C reaches it through its parent alone."""
     os.setpgrp()
     try:
-        status = server.run(settings, shares_port=True, on_ready=connection.send, parent=connection.fileno())
+        status = server.run(
+            settings,
+            shares_port=True,
+            on_ready=lambda started: connection.send(started.metrics_port),
+            parent=connection.fileno(),
+        )
     except ModelError as error:
         sys.stderr.write(f"stepstream: {error}\n")
         status = 1
@@ -164,20 +176,18 @@ def _reserved_port(host: str, port: int) -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-def _watch(settings: Settings, children: Iterable[_Child]) -> WatchServer:
+def _watch(settings: Settings, children: Sequence[_Child]) -> WatchServer:
     registry = CollectorRegistry()
     registry.register(_AllMetrics(children))
-    web = WatchServer(settings.host, settings.metrics_port, registry, lambda: all(map(_is_ready, children)))
+    web = WatchServer(
+        settings.metrics_host,
+        settings.metrics_port,
+        registry,
+        is_live=lambda: all(child.says("/livez") for child in children),
+        is_ready=lambda: all(child.says("/readyz") for child in children),
+    )
     web.start()
     return web
-
-
-def _is_ready(child: _Child) -> bool:
-    try:
-        child.get("/ready")
-    except OSError:
-        return False
-    return True
 
 
 class _AllMetrics(Collector):

@@ -16,11 +16,13 @@ CLIENT_PING_MS = 5_000
 MAX_PING_STRIKES = 2
 
 
-def server_options(*, max_message_bytes: int, max_concurrent_streams: int) -> list[tuple[str, int]]:
+def server_options(
+    *, max_message_bytes: int, max_concurrent_streams: int, shares_port: bool = False
+) -> list[tuple[str, int]]:
     """The options of every gRPC port. max_message_bytes: of one message that a client sends; max_concurrent_streams: of
-    one connection."""
+    one connection; shares_port: with other processes."""
     return [
-        ("grpc.so_reuseport", 0),  # otherwise two servers share a port in silence
+        ("grpc.so_reuseport", int(shares_port)),  # by default two servers share a port in silence
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
         ("grpc.max_concurrent_streams", max_concurrent_streams),

@@ -120,5 +120,3 @@ def _read(data: bytes) -> list[Answer]:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
-
-

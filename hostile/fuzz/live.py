@@ -125,7 +125,9 @@ async def _open(address: str) -> grpc.aio.Channel:
 
 async def _send(channel: grpc.aio.Channel, call: Call) -> tuple[grpc.StatusCode, str]:
     metadata = (("x-request-id", call.request_id),) if call.request_id is not None else None
-    sides = ("stream" if streams else "unary" for streams in (call.method.requests_stream, call.method.responses_stream))
+    sides = (
+        "stream" if streams else "unary" for streams in (call.method.requests_stream, call.method.responses_stream)
+    )
     make: Any = getattr(channel, "_".join(sides))
     requests: Any = _each(call.requests) if call.method.requests_stream else call.requests[0]
     running = make(call.method.path)(requests, timeout=call.timeout_s, metadata=metadata)

@@ -91,26 +91,31 @@ def named_errors(address: str) -> Iterator[None]:
 def error_from_status(code: grpc.StatusCode, details: str, address: str) -> StepstreamError:
     """The named error for a status that the server or the connection at `address` gave."""
     details = " ".join(details.split())
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return InvalidRequestError(f"the message is too large: {details}")
+    if code in _SAID_BY_THE_SERVER:
+        kind, otherwise = _SAID_BY_THE_SERVER[code]
+        return kind(details or otherwise)
     match code:
         case grpc.StatusCode.UNAVAILABLE if details.startswith(CONNECT_FAILURES):
             return ServerUnreachableError(f"no server answers at {address}")
         case grpc.StatusCode.UNAVAILABLE:
             return ServerUnreachableError(f"the server at {address} cannot serve now: {details}")
-        case grpc.StatusCode.NOT_FOUND:
-            return ModelNotFoundError(details or "no such model")
-        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
-            return InvalidRequestError(details or "the server refuses the request")
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return AccessDeniedError(details or "the server does not allow this")
-        case grpc.StatusCode.FAILED_PRECONDITION:
-            return NotPossibleError(details or "the server cannot do that now")
-        case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:
-            return InvalidRequestError(f"the message is too large: {details}")
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return OverloadedError(details or "the server is overloaded; try again later")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(f"the server at {address} did not finish in time")
         case grpc.StatusCode.UNIMPLEMENTED:
             return ServerError(f"what answers at {address} does not offer this service: {details}")
         case _:
             return ServerError(f"the server at {address} failed ({code.name}): {details}")
+
+
+_SAID_BY_THE_SERVER: dict[grpc.StatusCode, tuple[type[StepstreamError], str]] = {
+    grpc.StatusCode.NOT_FOUND: (ModelNotFoundError, "no such model"),
+    grpc.StatusCode.INVALID_ARGUMENT: (InvalidRequestError, "the server refuses the request"),
+    grpc.StatusCode.OUT_OF_RANGE: (InvalidRequestError, "the server refuses the request"),
+    grpc.StatusCode.UNAUTHENTICATED: (AccessDeniedError, "the server does not allow this"),
+    grpc.StatusCode.PERMISSION_DENIED: (AccessDeniedError, "the server does not allow this"),
+    grpc.StatusCode.FAILED_PRECONDITION: (NotPossibleError, "the server cannot do that now"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (OverloadedError, "the server is overloaded; try again later"),
+}
+"""Statuses whose details are for the caller, and what is said without any."""

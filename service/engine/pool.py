@@ -36,17 +36,6 @@ class EnginePool:
             engine.start()
         self._watchdog.start()
 
-    def start(self) -> None:
-        """Start every engine's thread."""
-        for engine in self._engines:
-            engine.start()
-        self._watchdog.start()
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether every engine is; from any thread."""
-        return all(engine.is_healthy for engine in self._engines)
-
     async def stop(self) -> bool:
         """Stop every engine, as `Engine.stop`; False where a step has not ended in time."""
         has_stopped = all(await asyncio.gather(*(engine.stop() for engine in self._engines)))

@@ -6,32 +6,37 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from service.calls import Calls
 from service.interceptors import StatusInterceptor
 from service.management.servicer import ManagementServicer
 from service.pb import management_pb2 as pb
 from service.pb import management_pb2_grpc as pb_grpc
+from service.security.tls import ServerTls, add_port
+from service.transport import server_options
 
+MAX_MESSAGE_BYTES = 2**16
+MAX_CONCURRENT_STREAMS = 100
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ModelManagementService"].full_name
-CHANNEL_OPTIONS = (("grpc.so_reuseport", 0),)
 
 
 class AdminServer:
     """Model management, reflection and health on a port of their own, beside the one for everybody."""
 
-    def __init__(self, servicer: ManagementServicer, health_servicer: health.aio.HealthServicer, calls: Calls) -> None:
-        self._grpc = grpc.aio.server(interceptors=(StatusInterceptor(calls),), options=(("grpc.so_reuseport", 0),))
+    def __init__(
+        self,
+        servicer: ManagementServicer,
+        health_servicer: health.aio.HealthServicer,
+        interceptor: StatusInterceptor,
+    ) -> None:
+        options = server_options(max_message_bytes=MAX_MESSAGE_BYTES, max_concurrent_streams=MAX_CONCURRENT_STREAMS)
+        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
         pb_grpc.add_ModelManagementServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._grpc)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
 
-    async def start(self, address: str) -> int:
+    async def start(self, address: str, tls: ServerTls | None) -> int:
         """Listen on HOST:PORT; the port. Raises OSError."""
-        try:
-            port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+        port = add_port(self._grpc, address, tls)
         await self._grpc.start()
         return port
 

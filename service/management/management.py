@@ -37,9 +37,9 @@ class Management:
         registry: Registry,
         *,
         on_failure: Callable[[str], OnFailure],
-        on_change: Callable[[str], Awaitable[None]],
+        on_change: Callable[[], Awaitable[None]],
     ) -> None:
-        """on_failure makes what is called when an engine of a model fails; on_change is told a model's name after its
+        """on_failure makes what is called when an engine of a model fails; on_change is called after the
         versions that serve have changed."""
         self._settings = settings
         self._metrics = metrics
@@ -50,6 +50,7 @@ class Management:
             self._load,
             LoadMetrics(metrics.registry),
             on_change,
+            on_unloaded=metrics.forget,
         )
         self._policies = parse_policies(settings.version_policy)
         self._watcher = Watcher(

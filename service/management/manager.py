@@ -60,14 +60,18 @@ class ModelManager:
         trial: Trial,
         load: Load,
         metrics: LoadMetrics,
-        on_change: Callable[[str], Awaitable[None]],
+        on_change: Callable[[], Awaitable[None]],
+        *,
+        on_unloaded: Callable[[str, int], object],
     ) -> None:
-        """on_change is told a model's name after its versions that serve have changed."""
+        """on_change is called after versions that serve have changed, on_unloaded with the name and number of one that
+        serves nobody any more."""
         self._registry = registry
         self._trial = trial
         self._load_model = load
         self._metrics = metrics
         self._on_change = on_change
+        self._on_unloaded = on_unloaded
         self._states: dict[Key, VersionStatus] = {}
         self._loads: dict[Key, asyncio.Task[None]] = {}
         self._retirements: dict[asyncio.Task[None], LoadedModel] = {}
@@ -92,7 +96,7 @@ class ModelManager:
         self._registry.add(model)
         self._states[key] = VersionStatus(*key, VersionState.READY)
         self._metrics.load_ended(LOADED)
-        await self._on_change(model.manifest.name)
+        await self._on_change()
 
     async def unload(self, name: str, version: int) -> VersionStatus:
         """Take a version away from new calls at once; raises ModelNotFoundError, or NotPossibleError where it has a
@@ -107,7 +111,7 @@ class ModelManager:
         self._retirements[task] = model
         task.add_done_callback(self._retired)
         del model
-        await self._on_change(name)
+        await self._on_change()
         return self.status(name, version)
 
     def forget(self, name: str, version: int) -> None:
@@ -164,6 +168,8 @@ class ModelManager:
         name, version = model.manifest.name, model.manifest.version
         await self._registry.until_free(model)
         await _stop_engine(model)
+        if version not in self._registry.versions(name):
+            self._on_unloaded(name, version)
         _log.info("model unloaded", model=name, version=version)
         if (known := self._states[name, version]).state is VersionState.DRAINING:
             self._states[name, version] = replace(known, state=VersionState.UNLOADED)

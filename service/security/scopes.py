@@ -19,6 +19,7 @@ class Group(Enum):
     MANAGE = "manage"
 
 
+_MANAGEMENT = "/stepstream.v1.ModelManagementService/"
 _TRANSLATION = "/stepstream.v1.TranslationService/"
 METHODS: Mapping[str, Group] = MappingProxyType(
     {
@@ -28,6 +29,10 @@ METHODS: Mapping[str, Group] = MappingProxyType(
         f"{_TRANSLATION}Score": Group.TRANSLATE,
         f"{_TRANSLATION}ListModels": Group.READ,
         f"{_TRANSLATION}GetModel": Group.READ,
+        f"{_MANAGEMENT}LoadModel": Group.MANAGE,
+        f"{_MANAGEMENT}UnloadModel": Group.MANAGE,
+        f"{_MANAGEMENT}SetLabel": Group.MANAGE,
+        f"{_MANAGEMENT}ListVersions": Group.MANAGE,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Group.READ,
     }
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import ModelNotFoundError
+from service.errors import InvalidRequestError, ModelNotFoundError
 from service.registry import Registry
 
 
