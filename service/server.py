@@ -222,7 +222,7 @@ async def _serve(
     shares_port: bool = False,
     on_ready: Callable[[Server], None] | None = None,
     parent: int | None = None,
-    on_stopping: Callable[[bool], None] = bool,
+    on_stopping: Callable[[bool], object] = bool,
 ) -> int:
     """on_stopping is called before the server is stopped, with whether an engine has failed."""
     server = Server(settings, log=log, shares_port=shares_port)
