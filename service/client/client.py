@@ -17,6 +17,7 @@ from service.client.channel import CONNECT_TIMEOUT_S, DEFAULT_ADDRESS, channel_o
 from service.client.errors import named_errors
 from service.client.interactive import InteractiveTranslation, open_interactive
 from service.client.options import GREEDY, DecodingOptions
+from service.client.tracing import cancel, traced, tracing_interceptors
 from service.client.types import ModelInfo, ScoredTarget, StreamEvent, Translation
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
@@ -27,7 +28,9 @@ class AsyncClient:
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=channel_options(connect_timeout_s))
+        self._channel = grpc.aio.insecure_channel(
+            address, options=channel_options(connect_timeout_s), interceptors=tracing_interceptors()
+        )
         self._stub = TranslationServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -131,7 +134,7 @@ class Client:
     def __init__(self, address: str = DEFAULT_ADDRESS, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.address = address
         self._channel = grpc.insecure_channel(address, options=channel_options(connect_timeout_s))
-        self._stub = TranslationServiceStub(self._channel)
+        self._stub = TranslationServiceStub(traced(self._channel))
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +183,7 @@ class Client:
                     yield from reader.events(message)
             reader.check_completed()
         finally:
-            call.cancel()
+            cancel(call)
 
     def score(
         self,

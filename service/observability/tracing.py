@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from service.calls import Call
+from service.observability.spans import SpanInterceptor
 
 MAX_SPANS = 8192
 """Spans that wait for the collector; further ones are dropped and counted."""
@@ -51,10 +52,10 @@ class Tracing:
 
     def interceptor(self) -> grpc.aio.ServerInterceptor:
         """Opens and ends each call's span; the outermost one, so that it sees every status."""
-        interceptor: grpc.aio.ServerInterceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
+        standard: grpc.aio.ServerInterceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
             self._provider, filter_=lambda details: details.method.startswith(TRACED)
         )
-        return interceptor
+        return SpanInterceptor(standard)
 
     def call_started(self, call: Call) -> None:
         span = trace.get_current_span()
