@@ -89,12 +89,11 @@ class EngineCollector(Collector):
             for labels, group in engines:
                 gauge.add_metric(labels, sum(map(count, group)))
             yield gauge
-        failures = CounterMetricFamily(
-            "stepstream_encode_failures", "Sources that the encoder failed on", labels=("model", "version")
-        )
-        for labels, group in engines:
-            failures.add_metric(labels, sum(engine.num_encode_failures for engine in group))
-        yield failures
+        for name, meaning, count in _COUNTERS:
+            counter = CounterMetricFamily(name, meaning, labels=("model", "version"))
+            for labels, group in engines:
+                counter.add_metric(labels, sum(map(count, group)))
+            yield counter
         for name, meaning, bounds, tally in _HISTOGRAMS:
             histogram = HistogramMetricFamily(name, meaning, labels=("model", "version"))
             for labels, group in engines:
@@ -107,6 +106,9 @@ _GAUGES: tuple[tuple[str, str, Callable[[EngineMetrics], int]], ...] = (
     ("stepstream_slots_in_use", "Sequences in the decoder steps", lambda engine: engine.num_rows),
     ("stepstream_queue_depth", "Requests that wait for a slot", lambda engine: engine.queue_length),
     ("stepstream_queue_tokens", "Source tokens of the requests that wait", lambda engine: engine.queue_tokens),
+)
+_COUNTERS: tuple[tuple[str, str, Callable[[EngineMetrics], int]], ...] = (
+    ("stepstream_encode_failures", "Sources that the encoder failed on", lambda engine: engine.num_encode_failures),
 )
 _HISTOGRAMS: tuple[tuple[str, str, Sequence[float], Callable[[EngineMetrics], Tally]], ...] = (
     ("stepstream_step_duration_seconds", "Decoder steps", STEP_BUCKETS, lambda engine: engine.steps),

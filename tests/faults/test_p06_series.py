@@ -10,7 +10,7 @@ import pytest
 from service.metrics import Metrics
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-from tests.faults.watched import MODEL, SENTENCE, copy_model, total, wait_until, watched_server
+from tests.faults.watched import MODEL, SENTENCE, ask, copy_model, total, wait_until, watched_server
 
 
 def hammer(channel: grpc.Channel, number: int) -> None:
@@ -30,9 +30,10 @@ def hammer(channel: grpc.Channel, number: int) -> None:
             call()
 
 
-@pytest.mark.fault(67)
+@pytest.mark.fault(66, 67)
 def test_names_that_clients_make_up_open_no_series(tmp_path: Path) -> None:
-    """Hundreds of unknown models, versions, methods, services and request ids: the same series as after the first."""
+    """Hundreds of unknown models, versions, methods, services and request ids: the same series as after the first, and
+    no text among them."""
     with watched_server(copy_model(tmp_path)) as server, grpc.insecure_channel(server.address) as channel:
         hammer(channel, 0)
         wait_until(lambda: total(server.metrics(), "stepstream_streams_closed_total") >= 5)
@@ -41,6 +42,7 @@ def test_names_that_clients_make_up_open_no_series(tmp_path: Path) -> None:
             hammer(channel, number)
         wait_until(lambda: total(server.metrics(), "stepstream_streams_closed_total") >= 500)
         after = server.metrics()
+        assert SENTENCE not in ask(server.port, "/metrics")[1]
     assert after.keys() == before.keys()
     assert total(after, "stepstream_requests_total", code="NOT_FOUND") >= 400
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -68,6 +70,28 @@ def test_a_request_that_drips_is_cut_off(port: int) -> None:
             except OSError:
                 return
     raise AssertionError("the connection is still open")
+
+
+@pytest.mark.fault(35)
+def test_a_process_without_a_file_descriptor_left_waits_for_one_without_haste(port: int) -> None:
+    """Connections come while no descriptor is left: the accepting thread does not spin, and they are answered once
+    there are some."""
+    with ExitStack() as stack:
+        callers = [stack.enter_context(socket.socket()) for _ in range(20)]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(caller.fileno() for caller in callers) + 1, hard))
+        try:
+            for caller in callers:
+                caller.connect(("127.0.0.1", port))
+                caller.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
+            cpu_s = time.process_time()
+            time.sleep(3)
+            assert time.process_time() - cpu_s < 0.1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for caller in callers:
+            caller.settimeout(60)
+            assert caller.recv(12) == b"HTTP/1.0 200"
 
 
 def test_large_requests_and_other_methods_are_refused(port: int) -> None:
