@@ -13,6 +13,8 @@ from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 from tests.faults.watched import MODEL, SENTENCE, Series, WatchedServer, copy_model, total, wait_until, watched_server
 
+NUM_RUNNING = 100
+NUM_SOURCE_TOKENS = 16
 OF_MODEL = {"model": MODEL, "version": "1"}
 
 
@@ -50,33 +52,38 @@ def is_idle(metrics: Mapping[Series, float]) -> bool:
     )
 
 
+def is_full(metrics: Mapping[Series, float]) -> bool:
+    """All slots are in use, and requests wait with all of their tokens."""
+    num_waiting = total(metrics, "stepstream_queue_depth", **OF_MODEL)
+    return (
+        total(metrics, "stepstream_slots", **OF_MODEL) == total(metrics, "stepstream_slots_in_use", **OF_MODEL) == 2
+        and num_waiting > 0
+        and total(metrics, "stepstream_queue_tokens", **OF_MODEL) == num_waiting * NUM_SOURCE_TOKENS
+    )
+
+
 def test_every_way_that_a_call_ends_is_counted_once_and_leaves_nothing_behind(
     server: WatchedServer, stub: TranslationServiceStub
 ) -> None:
-    assert len(list(stub.StreamTranslate(long_request(10)))) == 10
+    *_, last = stub.StreamTranslate(long_request(10))
+    assert (last.completion.num_target_tokens, last.completion.num_source_tokens) == (10, NUM_SOURCE_TOKENS)
     stub.Translate(pb.TranslateRequest(model=MODEL, texts=[SENTENCE] * 3))
     with pytest.raises(grpc.RpcError):
         stub.Translate(pb.TranslateRequest(model="unknown", texts=["x"]))
     with pytest.raises(grpc.RpcError):
         stub.Translate(pb.TranslateRequest(model=MODEL))
-    running = [stub.StreamTranslate(long_request(120)) for _ in range(5)]
-    next(running[0])
-    wait_until(lambda: total(server.metrics(), "stepstream_queue_depth") > 0)
-    metrics = server.metrics()
-    assert total(metrics, "stepstream_slots", **OF_MODEL) == 2
-    assert total(metrics, "stepstream_slots_in_use", **OF_MODEL) == 2
-    assert total(metrics, "stepstream_queue_tokens") >= 10 * total(metrics, "stepstream_queue_depth")
+    running = [stub.StreamTranslate(long_request()) for _ in range(NUM_RUNNING)]
+    wait_until(lambda: is_full(server.metrics()))
     for call in running:
         call.cancel()
     with suppress(grpc.RpcError):
-        list(stub.StreamTranslate(long_request(), timeout=0.05))
+        list(stub.StreamTranslate(long_request(), timeout=0.001))
     wait_until(lambda: is_idle(server.metrics()))
-    metrics = server.metrics()
-    assert total(metrics, "stepstream_streams_opened_total") == 10
-    by_reason = closed(metrics)
-    assert (by_reason["ok"], by_reason["not_found"], by_reason["invalid_argument"]) == (2, 1, 1)
-    assert by_reason["cancelled"] + by_reason.get("deadline_exceeded", 0) == 6
-    assert by_reason["cancelled"] >= 5
+    by_reason = closed(server.metrics())
+    assert (by_reason["not_found"], by_reason["invalid_argument"]) == (1, 1)
+    assert by_reason["ok"] >= 2
+    assert by_reason["cancelled"] > NUM_RUNNING / 2
+    assert 4 + NUM_RUNNING <= sum(by_reason.values()) <= 5 + NUM_RUNNING
 
 
 def test_tokens_steps_and_the_gaps_between_tokens_are_those_of_the_streams(
