@@ -3,10 +3,8 @@ values from loaded models, method names and gRPC statuses, never from a client. 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from service.calls import Call
+from service.observability.build import build_versions
 from service.observability.engine_metrics import EngineCollector, EngineMetrics, Labels
 
 LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -75,7 +74,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        Info("stepstream_build", "Versions of what runs", registry=registry).info(_versions())
+        Info("stepstream_build", "Versions of what runs", registry=registry).info(build_versions())
 
     def call_started(self, call: Call) -> None:  # noqa: ARG002
         self._opened.inc()
@@ -139,21 +138,3 @@ class _Watched(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(self._name, self._meaning, value=self._read())
-
-
-def _versions() -> dict[str, str]:
-    onnxruntime = _version("onnxruntime") or _version("onnxruntime-gpu")
-    return {
-        "version": _version("stepstream"),
-        "onnxruntime": onnxruntime,
-        "grpcio": _version("grpcio"),
-        "python": platform.python_version(),
-    }
-
-
-def _version(package: str) -> str:
-    """Empty where the package is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

@@ -141,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = REQUEST_S
     server_version = "stepstream"
     sys_version = ""
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = TEXT
 
     def answer(self, path: str) -> tuple[int, bytes, str]:
         """Status, body and content type."""
@@ -160,6 +162,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """With the standard's words: those of the library repeat what was asked."""
+        super().send_error(code)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Probes come every few seconds; they are not logged."""

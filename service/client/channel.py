@@ -29,12 +29,17 @@ def channel_options(connect_timeout_s: float) -> list[tuple[str, int]]:
     ]
 
 
-def open_async_channel(target: str, options: Sequence[tuple[str, Any]], credentials: Credentials) -> grpc.aio.Channel:
+def open_async_channel(
+    target: str,
+    options: Sequence[tuple[str, Any]],
+    credentials: Credentials,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+) -> grpc.aio.Channel:
     """A channel for asyncio."""
     secure = credentials.for_channel()
     if secure is None:
-        return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, secure, options=options)
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, secure, options=options, interceptors=interceptors)
 
 
 def open_channel(target: str, options: Sequence[tuple[str, Any]], credentials: Credentials) -> grpc.Channel:

@@ -31,6 +31,7 @@ from service.client.interactive import InteractiveTranslation, open_interactive
 from service.client.options import GREEDY, DecodingOptions
 from service.client.resumption import ResumableStream
 from service.client.retry import RETRY, Retry, RetryPolicy, make_retries
+from service.client.tracing import cancel, status_of, traced, tracing_interceptors
 from service.client.types import ModelInfo, ScoredTarget, StreamEvent, Translation
 from service.client.versions import Version
 from service.pb import translation_pb2 as pb
@@ -55,7 +56,7 @@ class AsyncClient:
         target = target_of(address)
         self.address = target.shown
         options = [*channel_options(connect_timeout_s), *target.options]
-        self._channel = open_async_channel(target.name, options, credentials or credentials_from())
+        self._channel = open_async_channel(target.name, options, credentials or credentials_from(), tracing_interceptors())
         self._retries = make_retries(self.address, retry, on_retry)
         self._stub = TranslationServiceStub(self._channel)
 
@@ -190,7 +191,7 @@ class Client:
         options = [*channel_options(connect_timeout_s), *target.options]
         self._channel = open_channel(target.name, options, credentials or credentials_from())
         self._retries = make_retries(self.address, retry, on_retry)
-        self._stub = TranslationServiceStub(self._channel)
+        self._stub = TranslationServiceStub(traced(self._channel))
 
     def __enter__(self) -> Self:
         return self
@@ -239,11 +240,11 @@ class Client:
                     for event in stream.events(message):
                         attempts.progressed()
                         yield event
-                ending = ending_of(call.code(), call.details(), call.trailing_metadata())
+                ending = ending_of(*status_of(call))
             except grpc.RpcError as error:
                 ending = ending_of_error(error)
             finally:
-                call.cancel()
+                cancel(call)
             if not stream.is_complete:
                 time.sleep(attempts.pause_s(ending, num_tokens=stream.num_tokens))
         attempts.succeeded()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import grpc.aio
 from opentelemetry import trace
@@ -17,6 +16,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from service.calls import Call
+from service.observability.build import package_version
+from service.observability.spans import SpanInterceptor
 
 MAX_SPANS = 8192
 """Spans that wait for the collector; further ones are dropped and counted."""
@@ -31,7 +32,7 @@ class Tracing:
 
     def __init__(self, endpoint: str, *, ratio: float) -> None:
         """endpoint is the whole URL; ratio of the calls are traced where the caller's traceparent does not decide."""
-        resource = Resource.create({SERVICE_NAME: "stepstream", SERVICE_VERSION: version("stepstream")})
+        resource = Resource.create({SERVICE_NAME: "stepstream", SERVICE_VERSION: package_version("stepstream")})
         self._provider = TracerProvider(ParentBasedTraceIdRatio(ratio), resource, shutdown_on_exit=False)
         self._exporter = _CountingExporter(OTLPSpanExporter(endpoint, timeout=EXPORT_TIMEOUT_S))
         self._processor = _BoundedProcessor(self._exporter)
@@ -51,10 +52,10 @@ class Tracing:
 
     def interceptor(self) -> grpc.aio.ServerInterceptor:
         """Opens and ends each call's span; the outermost one, so that it sees every status."""
-        interceptor: grpc.aio.ServerInterceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
+        standard: grpc.aio.ServerInterceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
             self._provider, filter_=lambda details: details.method.startswith(TRACED)
         )
-        return interceptor
+        return SpanInterceptor(standard)
 
     def call_started(self, call: Call) -> None:
         span = trace.get_current_span()
