@@ -12,7 +12,6 @@ from functools import partial
 import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
@@ -61,7 +60,6 @@ class Server:
         servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
 
     async def start(self) -> None:
         """Load and prove every version, then listen; raises ModelError, or OSError where a port cannot be had."""

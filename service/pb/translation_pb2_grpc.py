@@ -28,11 +28,16 @@ if _version_not_supported:
 class TranslationServiceStub:
     """Translates text with the models of one server.
 
-    Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-    exclude each other, the attention of a model without any
+    Errors, by status. What is said of each is a fixed text with numbers, and the trailing metadata x-request-id names the
+    request: as the caller named it in its own metadata, or by an id that the server made.
+    INVALID_ARGUMENT   bytes that are no message, a text that is not UTF-8, what cannot be the name of a model, no text, a
+    text that is too long, an option out of range, options that exclude each other, the attention of
+    a model without any
+    UNAUTHENTICATED    the server asks for a bearer token, and the call has no valid one
+    PERMISSION_DENIED  the token does not allow the method, or not with this model
+    ALREADY_EXISTS     a request that the same caller has given the same x-request-id is running
     NOT_FOUND          no such model, or no such version of it
-    RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
+    RESOURCE_EXHAUSTED the queue is full, try again later; or the message is larger than the server takes, 1 MiB by default
     DEADLINE_EXCEEDED  the caller's deadline passed
     UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
     INTERNAL           a fault of the server, of this request alone
@@ -79,11 +84,16 @@ class TranslationServiceStub:
 class TranslationServiceServicer:
     """Translates text with the models of one server.
 
-    Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-    exclude each other, the attention of a model without any
+    Errors, by status. What is said of each is a fixed text with numbers, and the trailing metadata x-request-id names the
+    request: as the caller named it in its own metadata, or by an id that the server made.
+    INVALID_ARGUMENT   bytes that are no message, a text that is not UTF-8, what cannot be the name of a model, no text, a
+    text that is too long, an option out of range, options that exclude each other, the attention of
+    a model without any
+    UNAUTHENTICATED    the server asks for a bearer token, and the call has no valid one
+    PERMISSION_DENIED  the token does not allow the method, or not with this model
+    ALREADY_EXISTS     a request that the same caller has given the same x-request-id is running
     NOT_FOUND          no such model, or no such version of it
-    RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
+    RESOURCE_EXHAUSTED the queue is full, try again later; or the message is larger than the server takes, 1 MiB by default
     DEADLINE_EXCEEDED  the caller's deadline passed
     UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
     INTERNAL           a fault of the server, of this request alone
@@ -176,11 +186,16 @@ def add_TranslationServiceServicer_to_server(servicer, server):
 class TranslationService:
     """Translates text with the models of one server.
 
-    Errors, by status:
-    INVALID_ARGUMENT   an empty model name, no text, a text that is too long, an option out of range, options that
-    exclude each other, the attention of a model without any
+    Errors, by status. What is said of each is a fixed text with numbers, and the trailing metadata x-request-id names the
+    request: as the caller named it in its own metadata, or by an id that the server made.
+    INVALID_ARGUMENT   bytes that are no message, a text that is not UTF-8, what cannot be the name of a model, no text, a
+    text that is too long, an option out of range, options that exclude each other, the attention of
+    a model without any
+    UNAUTHENTICATED    the server asks for a bearer token, and the call has no valid one
+    PERMISSION_DENIED  the token does not allow the method, or not with this model
+    ALREADY_EXISTS     a request that the same caller has given the same x-request-id is running
     NOT_FOUND          no such model, or no such version of it
-    RESOURCE_EXHAUSTED the queue is full, try again later; or the message has more than 64 MiB
+    RESOURCE_EXHAUSTED the queue is full, try again later; or the message is larger than the server takes, 1 MiB by default
     DEADLINE_EXCEEDED  the caller's deadline passed
     UNAVAILABLE        the server is stopping, or the model's engine has failed; another replica may answer
     INTERNAL           a fault of the server, of this request alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -47,7 +48,22 @@ def channel(server: Started) -> Iterator[grpc.Channel]:
 @pytest.fixture
 async def inside(store: Path) -> AsyncIterator[str]:
     """HOST:PORT of a server in this process."""
-    server = Server(Settings(port=0, metrics_port=0, model_store=store, verify_certificates=False, grace_s=2.0))
+    async with serving(store) as address:
+        yield address
+
+
+@pytest.fixture
+async def inside_narrow(store: Path) -> AsyncIterator[str]:
+    """The same, with four calls at most on one connection."""
+    async with serving(store, max_concurrent_streams=4) as address:
+        yield address
+
+
+@asynccontextmanager
+async def serving(store: Path, **settings: int) -> AsyncIterator[str]:
+    server = Server(
+        Settings(port=0, metrics_port=0, model_store=store, verify_certificates=False, grace_s=2.0, **settings)
+    )
     await server.start()
     yield f"127.0.0.1:{server.port}"
     await server.stop()
