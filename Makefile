@@ -11,7 +11,7 @@ export PIP_PROGRESS_BAR := off
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 BUF_VERSION := 1.75.0
-SOURCES := service export benchmarks tests
+SOURCES := service export benchmarks tests requirements
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
 
 # The newest Python that runs, is recent enough and can make environments. `make PYTHON=/some/python3 demo` picks another.
@@ -52,12 +52,14 @@ faults: .venv/development ## List every fault that a test plays, and what comes 
 	@$(BIN)/python -m pytest --quiet $(if $(RUN),--run-faults,--fault-table)
 
 .PHONY: check
-check: .venv/development ## Check format, lint, types, import directions and protos
+check: .venv/development ## Check format, lint, types, import directions, protos, and for known vulnerabilities
 	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff check"; $(BIN)/ruff check $(SOURCES)
 	@echo "== mypy"; $(BIN)/mypy service export benchmarks
 	@echo "== import directions"; $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lint-protos
+	@echo "== bandit"; $(BIN)/bandit --quiet -ll -ii --recursive service export --exclude service/pb
+	@echo "== pip-audit"; $(BIN)/python requirements/audit.py
 
 .PHONY: lint-protos
 lint-protos:

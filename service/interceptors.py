@@ -38,7 +38,7 @@ from service.errors import (
     StoppingError,
     UnauthenticatedError,
 )
-from service.parsing import count_unknown_fields, parse
+from service.parsing import parse
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
 from service.validation import Limits, model_of
@@ -232,8 +232,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     def _read(self, message_bytes: bytes, entered: _Entered) -> Any:
         """The message, once it is known that it is one, that its model is the caller's to use, and that it is within
         the limits."""
-        message = parse(entered.deserialize, message_bytes)
-        entered.call.num_unknown_fields += count_unknown_fields(message)
+        message, num_unknown_fields = parse(entered.deserialize, message_bytes)
+        entered.call.num_unknown_fields += num_unknown_fields
         model = model_of(message)
         if model is not None:
             entered.grant.require_model(model)

@@ -3,8 +3,8 @@ went wrong inside, and would come before anybody asked who calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -13,36 +13,31 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from service.errors import InvalidRequestError
 
 
-def parse(deserialize: Callable[[bytes], Any], message_bytes: bytes) -> Any:
-    """The message; raises InvalidRequestError where the bytes are none, or a text in them is not UTF-8."""
+class Parsed(NamedTuple):
+    """A message, and how many fields in it a newer client knows and this server passes over."""
+
+    message: Any
+    num_unknown_fields: int
+
+
+def parse(deserialize: Callable[[bytes], Any], message_bytes: bytes) -> Parsed:
+    """The message; raises InvalidRequestError where the bytes are none, a text in them is not UTF-8, or a number of an
+    enumeration names nothing."""
     try:
         message = deserialize(message_bytes)
     except DecodeError as error:
         raise InvalidRequestError("the bytes are no message of this method, or a text in it is not UTF-8") from error
-    _require_known_enums(message)
-    return message
+    return Parsed(message, _inspect(message))
 
 
-def count_unknown_fields(message: Message) -> int:
-    """Fields that a newer client knows and this server does not; they are passed over."""
-    return sum(len(UnknownFieldSet(part)) for part in _parts(message))
-
-
-def _require_known_enums(message: Message) -> None:
-    for part in _parts(message):
-        for field, value in part.ListFields():
-            if field.enum_type is None:
-                continue
-            known = field.enum_type.values_by_number
-            for number in value if field.is_repeated else (value,):
-                if number not in known:
-                    raise InvalidRequestError("{field} is {value}, which names nothing", field=field.name, value=number)
-
-
-def _parts(message: Message) -> Iterator[Message]:
-    """A message and all messages in it."""
-    yield message
+def _inspect(message: Message) -> int:
+    """Unknown fields in a message and in all messages in it."""
+    number = len(UnknownFieldSet(message))
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            for inner in value if field.is_repeated else (value,):
-                yield from _parts(inner)
+            number += sum(map(_inspect, value if field.is_repeated else (value,)))
+        elif field.enum_type is not None:
+            for one in value if field.is_repeated else (value,):
+                if one not in field.enum_type.values_by_number:
+                    raise InvalidRequestError("{field} is {value}, which names nothing", field=field.name, value=one)
+    return number

@@ -13,6 +13,8 @@ from service.model.manifest import NAME_PATTERN
 from service.pb import translation_pb2 as pb
 
 MAX_VERSION = 2**31 - 1
+MOST_BYTES = 4
+"""Of one character in UTF-8."""
 MAX_PHRASES = 16
 """Of one term."""
 MAX_SUPPRESSED = 1024
@@ -45,14 +47,14 @@ class Limits:
             case pb.TranslateRequest():
                 _require_between("texts", len(message.texts), 1, self.max_texts)
                 self._check_texts("texts", message.texts)
-                _check_options(message.options)
             case pb.StreamTranslateRequest():
                 self._check_texts("text", (message.text,))
-                _check_options(message.options)
             case pb.ScoreRequest():
                 _require_between("pairs", len(message.pairs), 1, self.max_texts)
                 self._check_texts("source", (pair.source for pair in message.pairs))
                 self._check_texts("target", (pair.target for pair in message.pairs))
+        if isinstance(message, pb.TranslateRequest | pb.StreamTranslateRequest) and message.HasField("options"):
+            _check_options(message.options)
 
     def _check_interactive(self, message: pb.TranslateInteractiveRequest) -> None:
         if message.HasField("start"):
@@ -76,7 +78,8 @@ class Limits:
 
     def _check_texts(self, field: str, texts: Iterable[str]) -> None:
         for text in texts:
-            _require_bytes(field, (text,), self.max_text_bytes)
+            if len(text) * MOST_BYTES > self.max_text_bytes:
+                _require_bytes(field, (text,), self.max_text_bytes)
 
 
 def _check_options(options: pb.DecodingOptions) -> None:

@@ -77,6 +77,7 @@ Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 class DecodingOptions(_message.Message):
     """How a translation is searched for. What is not set means the default: greedy search. Every method shares the model's
     decoder steps with every other, and none changes what another request gets.
+    All texts in the options together have at most 8,192 bytes of UTF-8.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -151,7 +152,7 @@ class DecodingOptions(_message.Message):
     """Candidates that each step reports, best first, from 0 to 32. Greedy search and sampling only."""
     @_builtins.property
     def suppress_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Pieces of the target vocabulary that no target gets."""
+        """Pieces of the target vocabulary that no target gets, at most 1,024; pieces of text, not the end of the sentence."""
 
     @_builtins.property
     def sampling(self) -> Global___Sampling:
@@ -159,11 +160,13 @@ class DecodingOptions(_message.Message):
 
     @_builtins.property
     def target_prefix_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The same as ids of the target vocabulary, such as the steps of a stream that was cut off. Not with target_prefix."""
+        """The same as ids of the target vocabulary, such as the steps of a stream that was cut off, without control
+        tokens. Not with target_prefix.
+        """
 
     @_builtins.property
     def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Term]:
-        """Phrases that the target must have (Post and Vilar 2018). Needs beam search."""
+        """Phrases that the target must have (Post and Vilar 2018), with `untranslated` at most 16. Needs beam search."""
 
     @_builtins.property
     def untranslated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -227,7 +230,7 @@ class Term(_message.Message):
     PHRASES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ways to say it in the target language; one of them is enough (Li et al. 2020)."""
+        """The ways to say it in the target language; one of them is enough (Li et al. 2020). At most 16."""
 
     def __init__(
         self,
@@ -309,7 +312,10 @@ class TranslateRequest(_message.Message):
     """Who joins first while others wait."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """One sentence each, from 1 to as many as the server allows, 1,024 by default. A text of white space only translates to the empty text."""
+        """One sentence each, from 1 to as many as the server allows, 1,024 by default; each of as many bytes of UTF-8 as the
+        server allows, 32,768 by default, also once it is normalized, and of the model's max_source_length tokens. A text of
+        nothing but white space or a byte order mark translates to the empty text.
+        """
 
     @_builtins.property
     def options(self) -> Global___DecodingOptions:
@@ -516,7 +522,9 @@ class StreamTranslateRequest(_message.Message):
     version: _builtins.int
     """Version of the model. 0: the newest one loaded."""
     text: _builtins.str
-    """One sentence. A text of white space only translates to the empty text, without any step."""
+    """One sentence, as long as one of Translate. A text of nothing but white space or a byte order mark translates to the
+    empty text, without any step.
+    """
     include_attention: _builtins.bool
     """Whether each step carries its attention over the source, and the first message the source's pieces."""
     label: _builtins.str
@@ -899,7 +907,7 @@ class Edit(_message.Message):
 
     TARGET_PREFIX_FIELD_NUMBER: _builtins.int
     target_prefix: _builtins.str
-    """The whole beginning, cut into pieces as any text."""
+    """The whole beginning, cut into pieces as any text; at most 8,192 bytes of UTF-8."""
     def __init__(
         self,
         *,

@@ -28,14 +28,20 @@ if _version_not_supported:
 class TranslationServiceStub:
     """Translates text with the models of one server.
 
-    Errors, by status:
-    INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
-    an option out of range, options that exclude each other, the attention of a model without any
+    Errors, by status. What is said of each is a fixed text with numbers, and the trailing metadata x-request-id names the
+    request: as the caller named it in its own metadata, or by an id that the server made.
+    INVALID_ARGUMENT   bytes that are no message, a text that is not UTF-8, what cannot be the name of a model or a label,
+    a version with a label, no text, a text that is too long, an option out of range, options that
+    exclude each other, the attention of a model without any
+    UNAUTHENTICATED    the server asks for a bearer token, and the call has no valid one
+    PERMISSION_DENIED  the token does not allow the method, or not with this model
+    ALREADY_EXISTS     a request that the same caller has given the same x-request-id is running
     NOT_FOUND          no such model, or no such version or label of it
     FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
-    RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
+    RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is larger than the
+    server takes, 1 MiB by default
     DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
-    metadata x-stepstream-max-call-ms tells
+    metadata x-stepstream-max-call-ms tells; or the client left its stream unread
     UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
     replica may answer
     INTERNAL           a fault of the server, of this request alone
@@ -86,14 +92,20 @@ class TranslationServiceStub:
 class TranslationServiceServicer:
     """Translates text with the models of one server.
 
-    Errors, by status:
-    INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
-    an option out of range, options that exclude each other, the attention of a model without any
+    Errors, by status. What is said of each is a fixed text with numbers, and the trailing metadata x-request-id names the
+    request: as the caller named it in its own metadata, or by an id that the server made.
+    INVALID_ARGUMENT   bytes that are no message, a text that is not UTF-8, what cannot be the name of a model or a label,
+    a version with a label, no text, a text that is too long, an option out of range, options that
+    exclude each other, the attention of a model without any
+    UNAUTHENTICATED    the server asks for a bearer token, and the call has no valid one
+    PERMISSION_DENIED  the token does not allow the method, or not with this model
+    ALREADY_EXISTS     a request that the same caller has given the same x-request-id is running
     NOT_FOUND          no such model, or no such version or label of it
     FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
-    RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
+    RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is larger than the
+    server takes, 1 MiB by default
     DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
-    metadata x-stepstream-max-call-ms tells
+    metadata x-stepstream-max-call-ms tells; or the client left its stream unread
     UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
     replica may answer
     INTERNAL           a fault of the server, of this request alone
@@ -190,14 +202,20 @@ def add_TranslationServiceServicer_to_server(servicer, server):
 class TranslationService:
     """Translates text with the models of one server.
 
-    Errors, by status:
-    INVALID_ARGUMENT   what is no model's name or no label, a version with a label, no text, a text that is too long,
-    an option out of range, options that exclude each other, the attention of a model without any
+    Errors, by status. What is said of each is a fixed text with numbers, and the trailing metadata x-request-id names the
+    request: as the caller named it in its own metadata, or by an id that the server made.
+    INVALID_ARGUMENT   bytes that are no message, a text that is not UTF-8, what cannot be the name of a model or a label,
+    a version with a label, no text, a text that is too long, an option out of range, options that
+    exclude each other, the attention of a model without any
+    UNAUTHENTICATED    the server asks for a bearer token, and the call has no valid one
+    PERMISSION_DENIED  the token does not allow the method, or not with this model
+    ALREADY_EXISTS     a request that the same caller has given the same x-request-id is running
     NOT_FOUND          no such model, or no such version or label of it
     FAILED_PRECONDITION the request has failed on too many servers already, as its metadata tells
-    RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is too long
+    RESOURCE_EXHAUSTED the queue is full, or longer than the caller's deadline allows; or the message is larger than the
+    server takes, 1 MiB by default
     DEADLINE_EXCEEDED  the caller's deadline passed, or the server's own for a call without one, which the trailing
-    metadata x-stepstream-max-call-ms tells
+    metadata x-stepstream-max-call-ms tells; or the client left its stream unread
     UNAVAILABLE        the model is being loaded, the server is stopping, or the model's engine has failed; another
     replica may answer
     INTERNAL           a fault of the server, of this request alone

@@ -44,9 +44,9 @@ def _token(arguments: argparse.Namespace) -> int:
             _add(arguments.add_to, entry)
     except ValueError as error:
         arguments.fail(" ".join(str(error).split()))
-    print(token)  # noqa: T201
+    print(token)
     if arguments.add_to is None:
-        print(json.dumps(entry))  # noqa: T201
+        print(json.dumps(entry))
     return 0
 
 

@@ -10,7 +10,6 @@ import grpc
 import pytest
 import sacrebleu
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from service.client.client import AsyncClient, Client
 from service.client.errors import InvalidRequestError, ModelNotFoundError
@@ -159,18 +158,3 @@ def test_health_is_told_for_the_server_and_for_each_model(shipped_server: str) -
         with pytest.raises(grpc.RpcError) as raised:
             stub.Check(health_pb2.HealthCheckRequest(service="no-such-model"))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
-
-
-def test_reflection_describes_the_service(shipped_server: str) -> None:
-    with grpc.insecure_channel(shipped_server) as channel:
-        database = ProtoReflectionDescriptorDatabase(channel)
-        assert "stepstream.v1.TranslationService" in database.get_services()
-        file = database.FindFileContainingSymbol("stepstream.v1.TranslationService")
-    assert [method.name for method in file.service[0].method] == [
-        "Translate",
-        "StreamTranslate",
-        "TranslateInteractive",
-        "Score",
-        "ListModels",
-        "GetModel",
-    ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
 from service.client.server_process import SERVE_COMMAND
+from service.server import Server
+from service.settings import Settings
 from tests.faults.security.servers import Started, started
 
 ROOT = Path(__file__).parents[3]
@@ -40,3 +43,27 @@ def server(serve: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
 def channel(server: Started) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(server.address) as channel:
         yield channel
+
+
+@pytest.fixture
+async def inside(store: Path) -> AsyncIterator[str]:
+    """HOST:PORT of a server in this process."""
+    async with serving(store) as address:
+        yield address
+
+
+@pytest.fixture
+async def inside_narrow(store: Path) -> AsyncIterator[str]:
+    """The same, with four calls at most on one connection."""
+    async with serving(store, max_concurrent_streams=4) as address:
+        yield address
+
+
+@asynccontextmanager
+async def serving(store: Path, **settings: int) -> AsyncIterator[str]:
+    server = Server(
+        Settings(port=0, metrics_port=0, model_store=store, verify_certificates=False, grace_s=2.0, **settings)
+    )
+    await server.start()
+    yield f"127.0.0.1:{server.port}"
+    await server.stop()

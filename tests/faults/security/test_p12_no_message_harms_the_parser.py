@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
 import pytest
 
+from service.errors import InvalidRequestError
+from service.parsing import parse
 from service.pb import translation_pb2 as pb
 from tests.faults.security.answers import MODEL, REQUESTS, SENTENCE, ask
+from tests.faults.security.servers import Started
 
 NOT_UTF8 = pb.GetModelRequest(model="xyz").SerializeToString().replace(b"xyz", b"x\xff\xfe")
 WITH_A_MODEL = ("Translate", "StreamTranslate", "Score", "GetModel")
@@ -80,10 +85,29 @@ def test_fields_that_the_server_does_not_know_are_passed_over(channel: grpc.Chan
 
 
 @pytest.mark.fault(3)
-def test_unknown_fields_are_counted_also_deep_in_a_message() -> None:
-    """The metric rises by as many as there are."""
-    from service.parsing import count_unknown_fields, parse
-
+def test_unknown_fields_are_counted_also_deep_in_a_message(server: Started, channel: grpc.Channel) -> None:
+    """The metric of the method rises by as many as there are."""
     options = pb.DecodingOptions(max_length=3).SerializeToString() + b"\xa8\x06\x07\xb0\x06\x07"
     message = pb.StreamTranslateRequest(model=MODEL, text=SENTENCE).SerializeToString() + framed(4, options)
-    assert count_unknown_fields(parse(pb.StreamTranslateRequest.FromString, message + b"\xa8\x06\x01")) == 3
+    before = server.metric("stepstream_unknown_fields_total", method="StreamTranslate")
+    assert ask(channel, "StreamTranslate", message + b"\xa8\x06\x01").name == "OK"
+    end = time.monotonic() + 60
+    while server.metric("stepstream_unknown_fields_total", method="StreamTranslate") < before + 3:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert server.metric("stepstream_unknown_fields_total", method="StreamTranslate") == before + 3
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("number", [7, -1, 2**31 - 1])
+def test_a_number_of_an_enumeration_that_names_nothing_is_invalid(number: int) -> None:
+    """INVALID_ARGUMENT that names the field, wherever in a message it is; unset is what the protocol says of it."""
+    with pytest.raises(InvalidRequestError, match=f"finish_reason is {number}, which names nothing"):
+        parse(pb.TranslateResponse.FromString, with_reason(number).SerializeToString())
+    for known in (0, pb.FINISH_REASON_MAX_LENGTH):
+        assert parse(pb.TranslateResponse.FromString, with_reason(known).SerializeToString()).num_unknown_fields == 0
+
+
+def with_reason(number: int) -> pb.TranslateResponse:
+    """No request has an enumeration yet; a response that is parsed as one stands for it."""
+    return pb.TranslateResponse(translations=[pb.Translation(finish_reason=number)])  # type: ignore[arg-type]

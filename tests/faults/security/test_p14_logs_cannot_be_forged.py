@@ -1,0 +1,95 @@
+"""One line of JSON for each event, whatever a client sends; no line has a client's text."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+
+from service import server as server_module
+from service.pb import translation_pb2 as pb
+from service.translator import Translator
+from tests.faults.security.answers import MODEL, SERVICE, ask
+from tests.faults.security.servers import started
+
+FORGED = '{"event": "forged", "level": "info"}'
+MARK = "zzsecretzz"
+INJECTIONS = {
+    "line feed": f"{MARK}\n{FORGED}\n",
+    "carriage return": f"{MARK}\r{FORGED}\r\n",
+    "terminal colours": f"{MARK}\x1b[2K\x1b[1A\x1b]0;title\x07",
+    "line separators": f"{MARK}\u2028{FORGED}\u2029{FORGED}\x85{FORGED}",
+    "nul": f"{MARK}\0{FORGED}",
+    "quotes": f'{MARK}", "event": "forged", "x": "',
+}
+
+
+def plain_line_breaks(content: bytes) -> bytes:
+    """What could end a line, or move a terminal's cursor, besides the line feed at the end of each record."""
+    return bytes(byte for byte in content if (byte < 0x20 and byte != 0x0A) or byte > 0x7E)
+
+
+def test_nothing_that_is_sent_makes_a_line_of_the_log(serve: tuple[str, ...], tmp_path: Path) -> None:
+    """The log of a server that got every injection in text, name, metadata and id has its own events alone."""
+    with started(serve, tmp_path / "log") as server, grpc.insecure_channel(server.address) as channel:
+        before = server.records()
+        for text in INJECTIONS.values():
+            options = pb.DecodingOptions(target_prefix=text, suppress_tokens=[text])
+            ask(channel, "StreamTranslate", pb.StreamTranslateRequest(model=MODEL, text=text))
+            ask(channel, "StreamTranslate", pb.StreamTranslateRequest(model=MODEL, text=text, options=options))
+            ask(channel, "GetModel", pb.GetModelRequest(model=text))
+            ask(channel, "Translate", text.encode())
+            visible = "".join(character for character in text if 0x20 <= ord(character) <= 0x7E)
+            for key in ("x-request-id", "x-other", "authorization"):
+                ask(channel, "GetModel", metadata=[(key, visible)])
+            ask(channel, "GetModel", metadata=[("x-other-bin", text.encode())])  # type: ignore[list-item]
+        content = server.log.read_bytes()
+        assert len(server.records()) == content.count(b"\n") >= len(before)
+    assert {"forged"}.isdisjoint(json.loads(line)["event"] for line in content.splitlines())
+    assert plain_line_breaks(content) == b""
+    assert MARK.encode() not in content
+
+
+@pytest.mark.parametrize("kind", INJECTIONS)
+def test_a_record_is_one_line_whatever_is_in_it(
+    kind: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A value, a key's value in a list, and an error's message are escaped; the record reads back as it was."""
+    request.addfinalizer(structlog.reset_defaults)
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    server_module._configure_log()
+    text = INJECTIONS[kind]
+    try:
+        raise ValueError(text)
+    except ValueError:
+        structlog.get_logger().exception("it failed", value=text, values=[text])
+    (line, rest) = stream.getvalue().split("\n")
+    record = json.loads(line)
+    assert rest == ""
+    assert plain_line_breaks(line.encode()) == b""
+    assert (record["value"], record["values"], record["event"]) == (text, [text], "it failed")
+
+
+async def test_an_error_that_quotes_a_text_is_logged_without_it(
+    inside: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log names the error and where it came from, and has no word of the text."""
+
+    async def fail(_: Any, text: str) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr(Translator, "read", fail)
+    async with grpc.aio.insecure_channel(inside) as channel:
+        request = pb.StreamTranslateRequest(model=MODEL, text=f"{MARK}\n{FORGED}").SerializeToString()
+        call = channel.unary_stream(f"{SERVICE}StreamTranslate")(request, timeout=60)
+        assert await call.code() is grpc.StatusCode.INTERNAL
+        assert MARK not in await call.details()
+    logged = "".join(capsys.readouterr())
+    assert "ValueError" in logged
+    assert MARK not in logged
