@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from service import server as server_module
 from service.client.client import AsyncClient
@@ -50,6 +51,7 @@ class Running:
         self.address = ""
         self.http = ""
         self.task: asyncio.Task[int]
+        self.logs: list[Any] = []
         self.step_s = 0.0
         self.awaited: int | None = None
         self.before_step: Hook = lambda _: None
@@ -93,19 +95,20 @@ async def serving(monkeypatch: pytest.MonkeyPatch, store: Path, **settings: Any)
     running.http = f"http://127.0.0.1:{port}"
     output = io.StringIO()
     all_settings = Settings(port=0, metrics_port=port, model_store=store, verify_certificates=False, **settings)
-    with redirect_stdout(output):
-        running.task = asyncio.create_task(server_module._serve(all_settings))
-        async with asyncio.timeout(LONG_S):
-            while not (ready := re.search(r"serving on (\S+)", output.getvalue())):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-    running.address = ready.group(1)
-    try:
-        yield running
-    finally:
-        if not running.task.done():
-            signal.raise_signal(signal.SIGTERM)
-        async with asyncio.timeout(LONG_S):
-            await running.task
+    with capture_logs() as running.logs:
+        with redirect_stdout(output):
+            running.task = asyncio.create_task(server_module._serve(all_settings))
+            async with asyncio.timeout(LONG_S):
+                while not (ready := re.search(r"serving on (\S+)", output.getvalue())):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        running.address = ready.group(1)
+        try:
+            yield running
+        finally:
+            if not running.task.done():
+                signal.raise_signal(signal.SIGTERM)
+            async with asyncio.timeout(LONG_S):
+                await running.task
 
 
 async def stream(

@@ -21,6 +21,7 @@ from service.model.slots import Slots
 from tests.faults.in_process import (
     LONG_S,
     NEIGHBOURS,
+    PATIENT_S,
     RECURRENT,
     TRANSFORMER,
     VICTIM,
@@ -220,7 +221,7 @@ async def test_a_model_that_computes_nothing_but_nan_ends_the_process(running: R
             not_a_number(slots, row)
 
     async with AsyncClient(running.address) as client:
-        running.step_s = 0.03
+        running.step_s = PATIENT_S
         neighbours = await begin_neighbours(client, TRANSFORMER)
         running.before_step = before_step
         results = await asyncio.gather(*neighbours, return_exceptions=True)
@@ -247,7 +248,7 @@ async def test_a_batch_that_fails_though_no_row_does_is_computed_apart_and_only_
     monkeypatch.setattr(Bound, "run", run)
     async with AsyncClient(running.address) as client:
         undisturbed, _ = await alone(client, TRANSFORMER)
-        running.step_s = 0.03
+        running.step_s = PATIENT_S
 
         def fail_two_steps(slots: Slots) -> None:
             failed_steps[:] = [1] if len(steps) < 2 else []
