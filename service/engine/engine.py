@@ -37,6 +37,8 @@ from service.model.interrupt import current_interrupt
 
 PUSHBACK_MS = 1_000
 """After a step that was ended, in milliseconds."""
+FAILED_STOP_S = 0.5
+"""For the thread of an engine that has failed to end, in seconds: it may hang."""
 
 
 class Engine:
@@ -93,7 +95,7 @@ class Engine:
         """
         if not self._commands.are_closed:
             self._commands.close(StoppingError("the server is stopping"))
-        await asyncio.to_thread(self._thread.join, timeout_s if self._failure is None else 0.0)
+        await asyncio.to_thread(self._thread.join, timeout_s if self._failure is None else FAILED_STOP_S)
         return not self._thread.is_alive()
 
     def fail(self, error: BaseException) -> None:

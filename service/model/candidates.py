@@ -61,16 +61,18 @@ class Candidates:
         return self._attention
 
     def bad_rows(self, *, with_attention: bool) -> Mapping[int, Exception]:
-        """The rows whose results nobody may use, and why: the culprits, and those that hold something that is no finite
-        number, which spoils every log-probability of its row. with_attention: that must be finite too."""
-        is_finite = np.isfinite(self.log_probabilities)
-        if with_attention and self.attention is not None:
-            is_finite = np.concatenate((is_finite, np.isfinite(self.attention)), axis=1)
-        if is_finite.all():
+        """The rows whose results nobody may use, and why: the culprits, and those with a log-probability or a weight
+        that is no finite number. with_attention: fetch that from a device for it; on the host it is looked at anyway,
+        since products of 8 bits make finite numbers of whatever they are given."""
+        attention = self.attention if with_attention or isinstance(self._attention, np.ndarray) else None
+        results = [self.log_probabilities] if attention is None else [self.log_probabilities, attention]
+        if all(np.isfinite(result).all() for result in results):
             return self.culprits
-        (places,) = np.nonzero(~is_finite.all(axis=1))
-        error = NotFiniteError("the graph's result is not a finite number")
-        return dict.fromkeys(places.tolist(), error) | dict(self.culprits)
+        is_bad = ~np.concatenate([np.isfinite(result) for result in results], axis=1).all(axis=1)
+        bad: dict[int, Exception] = {
+            row: NotFiniteError("the graph's result is not a finite number") for row in np.flatnonzero(is_bad).tolist()
+        }
+        return bad | dict(self.culprits)
 
     def rows(self) -> list[Row]:
         """The same, row by row."""

@@ -91,7 +91,7 @@ class FakeRows:
         logits[:, 0] = logits[np.arange(len(ids)), wanted] = 0.0
         width = max(map(len, self.sources))
         attention = np.zeros((len(ids), width), np.float32)
-        attention[np.arange(len(ids)), np.minimum(self.ages, width - 1)] = 1.0
+        attention[np.arange(len(ids)), np.minimum(self.ages, [len(source) - 1 for source in self.sources])] = 1.0
         self.ages = [age + 1 for age in self.ages]
         return Candidates(ids, np.full(ids.shape, -0.5, np.float32), logits, attention)
 
