@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from service.engine.commands import Cancel, Command, Edit, Submit, Withdraw
-from service.engine.mailbox import JOINED, UNLIMITED, Event, Mailbox, Place, post_all
+from service.engine.mailbox import JOINED, UNLIMITED, Delivery, Event, Mailbox, Place
 from service.engine.request import Decoding, Request, StepResult
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits, Scheduler
@@ -79,11 +79,13 @@ class Engine:
         self.num_rows_promised = 0
         """Rows that the translations under way may come to take, waiting ones too."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._delivery: Delivery | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; translations are delivered to the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._delivery = Delivery(self._loop)
         self._thread.start()
 
     async def stop(self, *, timeout_s: float = 5.0) -> bool:
@@ -296,5 +298,5 @@ class Engine:
 
     def _deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(post_all, events)
+            assert self._delivery is not None
+            self._delivery.deliver(events)
