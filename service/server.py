@@ -32,9 +32,9 @@ from service.web import WatchServer
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
-MAX_PENDING_CALLS = 256
-"""Calls that the event loop has not come to yet. Beyond them gRPC refuses some, beyond twice as many all, without
-asking the server: it is the last resort where even refusing takes too long, and the only refusal without a pushback."""
+MAX_PENDING_CALLS = 16_384
+"""Calls that the event loop has not come to yet. Beyond them gRPC ends some of them itself, with CANCELLED and without a
+pushback; its own limit is 1,000."""
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),

@@ -10,7 +10,7 @@ from typing import Protocol
 from service.engine.request import Priority, StepResult
 from service.errors import ServiceError
 
-EVENTS_A_TURN = 8
+EVENTS_A_TURN = 4
 """The event loop takes one new call in two of its turns. A step of 64 rows, sent in one turn, would make it slow to
 refuse and slow to admit."""
 
