@@ -33,7 +33,7 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 LAST_MESSAGES_S = 1.0
 """Seconds for what has been answered to reach its client when the server stops; health watchers end then."""
 MAX_PENDING_CALLS = 16_384
-"""Calls that the event loop has not come to yet. Beyond them gRPC ends some of them itself, with CANCELLED and without a
+"""Calls that the event loop has not come to yet. Beyond them gRPC ends some itself, with CANCELLED and without a
 pushback; its own limit is 1,000."""
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 2**20),

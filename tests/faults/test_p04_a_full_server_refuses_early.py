@@ -115,7 +115,7 @@ async def test_a_request_of_many_texts_is_admitted_or_refused_as_one(server: Pac
 
 
 async def test_a_higher_priority_takes_the_place_of_the_newest_lower_one(server: PacedServer, stub: Any) -> None:
-    """The newest waiting LOW stream gets RESOURCE_EXHAUSTED and a pushback; the HIGH one is served before the others."""
+    """The newest waiting LOW stream gets RESOURCE_EXHAUSTED and a pushback; the HIGH one goes before the others."""
     server.step_s = 0.05
     tasks = await fill(server, stub, *[LOW] * 8)
     urgent = await stream(stub, TEXT, priority=HIGH, max_length=3)
