@@ -14,6 +14,9 @@ PING_EVERY_MS, PING_ANSWER_MS = 20_000, 10_000
 CLIENT_PING_MS = 5_000
 """A client that pings more often, without calls, is sent away after MAX_PING_STRIKES of them."""
 MAX_PING_STRIKES = 2
+MAX_PENDING_CALLS = 16_384
+"""Calls that the event loop has not come to yet. Beyond them gRPC ends some itself, with CANCELLED and without a
+pushback; its own limit is 1,000."""
 
 
 def server_options(
@@ -26,6 +29,8 @@ def server_options(
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
         ("grpc.max_concurrent_streams", max_concurrent_streams),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", IDLE_MS),
         ("grpc.keepalive_time_ms", PING_EVERY_MS),

@@ -13,6 +13,9 @@ from service.admission.wait import WaitEstimate
 from service.engine.request import Priority
 from service.errors import DeadlineExceededError, QueueFullError
 
+STANDING_SHARE = 0.1
+"""Of the longest wait, once the queue has not been empty for as long as that: a burst may wait, a server that is
+offered too much all the time keeps its queue short (Nichols and Jacobson 2012; Maurer 2015, "Fail at Scale")."""
 UNKNOWN_WAIT_S = 0.25
 """For a pushback, where nothing is known of the queue yet."""
 _ANY = Size(rows=1, tokens=1)
@@ -21,8 +24,8 @@ _ANY = Size(rows=1, tokens=1)
 @dataclass(frozen=True)
 class AdmissionLimits:
     """num_slots rows of all engines together. At most max_queue_length requests wait, of max_queue_tokens source
-    tokens, and none longer than max_queue_wait_s seconds, as far as can be told. While others wait, one client has at
-    most max_client_share (0 to 1) of the requests and tokens."""
+    tokens, and none longer than max_queue_wait_s seconds, as far as can be told; STANDING_SHARE of them where the queue
+    stays. While others wait, one client has at most max_client_share (0 to 1) of the requests and tokens."""
 
     num_slots: int
     max_queue_length: int
@@ -49,6 +52,7 @@ class Admission:
         )
         self._wait = WaitEstimate()
         self._queued: dict[Ticket, _Queued] = {}
+        self._empty_at = 0.0
         self._num_rows = 0
         self._num_arriving = 0
 
@@ -89,6 +93,8 @@ class Admission:
         """A request was decided for: it holds rows from now on."""
         sizes = [place.size for place in ticket.places]
         if not self._has_free_rows(sizes):
+            if not self._queued:
+                self._empty_at = self._clock()
             ahead = self._backlog.work_before(ticket.claim.client, sizes[0].work)
             self._queued[ticket] = _Queued(self._clock(), ahead)
             self._count(ticket, 1, sizes)
@@ -129,8 +135,10 @@ class Admission:
             return "too many source tokens wait"
         if backlog.is_over_share(claim.client, tokens):
             return "this client has its share of the queue"
-        wait_s = self._wait.seconds(backlog.work_before(claim.client, sizes[0].work), now=self._clock())
-        if wait_s is not None and wait_s > limits.max_queue_wait_s:
+        now = self._clock()
+        wait_s = self._wait.seconds(backlog.work_before(claim.client, sizes[0].work), now=now)
+        is_standing = bool(self._queued) and now - self._empty_at > limits.max_queue_wait_s
+        if wait_s is not None and wait_s > limits.max_queue_wait_s * (STANDING_SHARE if is_standing else 1.0):
             return "the queue is too long"
         return ""
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from service.engine.request import Priority, StepResult
 from service.errors import ServiceError
+
+EVENTS_A_TURN = 4
+"""The event loop takes one new call in two of its turns. A step of 64 rows, sent in one turn, would make it slow to
+refuse and slow to admit."""
 
 
 class Place(Protocol):
@@ -80,7 +85,27 @@ class Mailbox:
         return event
 
 
-def post_all(events: list[tuple[Mailbox, Event]]) -> None:
-    """Each event into its mailbox."""
-    for mailbox, event in events:
-        mailbox.post(event)
+class Delivery:
+    """Posts an engine's events in their order, a few in each turn of the event loop, so that a step of many rows does
+    not keep new calls waiting until all of its messages are sent."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._events: deque[tuple[Mailbox, Event]] = deque()
+
+    def deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
+        """Of any thread."""
+        self._loop.call_soon_threadsafe(self._take, events)
+
+    def _take(self, events: list[tuple[Mailbox, Event]]) -> None:
+        is_idle = not self._events
+        self._events += events
+        if is_idle:
+            self._post()
+
+    def _post(self) -> None:
+        for _ in range(min(EVENTS_A_TURN, len(self._events))):
+            mailbox, event = self._events.popleft()
+            mailbox.post(event)
+        if self._events:
+            self._loop.call_soon(self._post)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from service.engine.mailbox import Event, Mailbox, post_all
+from service.engine.mailbox import Delivery, Event, Mailbox
 from service.errors import ServiceError
 
 _Argument = TypeVar("_Argument")
@@ -19,10 +19,12 @@ class Mailboxes:
     def __init__(self) -> None:
         self._mailboxes: dict[int, Mailbox] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._delivery: Delivery | None = None
 
     def open(self) -> None:
         """Events go to the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
+        self._delivery = Delivery(self._loop)
 
     def __contains__(self, request_id: int) -> bool:
         return request_id in self._mailboxes
@@ -39,7 +41,7 @@ class Mailboxes:
         self._mailboxes.pop(request_id, None)
 
     def deliver(self, events: Sequence[tuple[int, Event]]) -> None:
-        """All of them in one call of the event loop."""
+        """All of them in one call from this thread to the event loop."""
         self._post([(self._mailboxes[request_id], event) for request_id, event in events])
 
     def end(self, request_id: int, error: ServiceError) -> None:
@@ -60,4 +62,6 @@ class Mailboxes:
 
     def _post(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:
-            self.on_loop(post_all, events)
+            assert self._delivery is not None
+            with suppress(RuntimeError):
+                self._delivery.deliver(events)

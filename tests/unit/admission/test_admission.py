@@ -71,7 +71,7 @@ def end(ticket: Ticket) -> None:
 def teach(admission: Admission, clock: Clock, *, seconds: float) -> None:
     """Let requests of one source of 10 tokens wait for `seconds` each; all have ended then."""
     running = admit(admission, NORMAL, *[ONE] * 2)
-    for _ in range(6):
+    for _ in range(12):
         waiting = admit(admission)
         clock.now += seconds
         begin(waiting)
@@ -244,6 +244,27 @@ def test_a_queue_that_is_too_slow_is_full_before_its_places_are(make: Callable[.
         admit(admission)
     admit(admission, Claim("other"))
     end(running)
+
+
+def test_a_queue_that_stays_is_kept_short_and_a_burst_is_not(make: Callable[..., Admission], clock: Clock) -> None:
+    admission = make(max_queue_length=100, max_queue_wait_s=1.0)
+    teach(admission, clock, seconds=0.03)
+    admit(admission, NORMAL, ONE, ONE)
+    waiting = [admit(admission) for _ in range(33)]
+    with pytest.raises(QueueFullError, match="too long"):
+        admit(admission)
+    clock.now += 1.1
+    for ticket in waiting[:31]:
+        end(ticket)
+    admit(admission)
+    with pytest.raises(QueueFullError, match="too long"):
+        admit(admission)
+    for ticket in waiting[31:]:
+        end(ticket)
+    assert admission.queue_length == 1
+    for ticket in list(admission._queued):
+        end(ticket)
+    assert len([admit(admission) for _ in range(33)]) == 33
 
 
 def test_a_cold_server_refuses_nothing_for_its_speed(make: Callable[..., Admission], clock: Clock) -> None:

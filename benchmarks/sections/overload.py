@@ -1,0 +1,121 @@
+"""What becomes of the work that a full server has taken, while it is offered up to ten times what it can bear."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Iterator, Sequence
+
+from benchmarks import load, servers
+from benchmarks.figures import at_least, at_most, percentile
+from benchmarks.offered import Outcome, Phase, offer
+from benchmarks.report import SHIPPED, Bench, Table
+from benchmarks.sections.serving import NUM_CLIENTS
+from service.client.server_process import running_server
+from service.pb import translation_pb2 as pb
+
+WARM_UP_S, SATURATED_S = 1.0, 4.0
+PHASE_S = 6.0
+NORMAL = 0.9
+LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
+SETTLED_S = 2.0
+"""What is sent earlier counts as the burst that it still is, in which a queue may be longer."""
+WINDOW_S = 0.5
+KEPT = 0.95
+"""Share of the peak that must still be done, and of a window's requests that must be in time, for it to be normal."""
+SLOWER = 1.2
+REFUSED_MS = 5.0
+RECOVERED_S = 2.0
+
+
+def measure(bench: Bench) -> Iterator[Table]:
+    sentences = bench.scratch / "captions.txt"
+    sentences.write_text("\n".join(bench.captions), encoding="utf-8")
+    texts = load.Texts(SHIPPED, bench.captions, pb.DecodingOptions())
+    with running_server(servers.ours(bench.shipped(SHIPPED)).command) as address:
+        window = asyncio.run(
+            load.closed_loop(
+                address, texts, load.stream, num_clients=NUM_CLIENTS, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
+            )
+        )
+        knee = window.requests_per_second
+        found = {share: offer(address, SHIPPED, sentences, [Phase(share * knee, PHASE_S)])[0] for share in LOADS}
+        burst = [Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S)]
+        after = offer(address, SHIPPED, sentences, burst)[1]
+    yield from _tables(knee, found, after)
+
+
+def goodput(outcomes: Sequence[Outcome]) -> float:
+    """Requests a second that were sent in the phase and done."""
+    return sum(outcome.is_admitted for outcome in outcomes) / PHASE_S
+
+
+def admitted_s(outcomes: Sequence[Outcome]) -> float:
+    """The p99 of the whole answers, in seconds, of those sent after SETTLED_S."""
+    return _percentile([outcome.took for outcome in outcomes if outcome.is_admitted and outcome.due >= SETTLED_S])
+
+
+def recovery_s(outcomes: Sequence[Outcome], normal_s: float) -> float:
+    """Seconds until a window in which nothing is refused and nearly all is done in SLOWER times the normal time."""
+    end = 0.0
+    while end < PHASE_S:
+        sent = [outcome for outcome in outcomes if end <= outcome.due < end + WINDOW_S]
+        end += WINDOW_S
+        in_time = [outcome for outcome in sent if outcome.is_admitted and outcome.took <= SLOWER * normal_s]
+        if len(in_time) >= KEPT * len(sent) and not any(outcome.is_refused for outcome in sent):
+            return end - WINDOW_S
+    return end
+
+
+def _tables(knee: float, found: dict[float, list[Outcome]], after: Sequence[Outcome]) -> Iterator[Table]:
+    peak = max(map(goodput, found.values()))
+    normal_s = admitted_s(found[NORMAL])
+    rows: list[tuple[str, ...]] = []
+    for share, outcomes in found.items():
+        refused = [1e3 * o.took for o in outcomes if o.is_refused]
+        others = sum(not o.is_admitted and not o.is_refused for o in outcomes)
+        silent = sum(o.is_refused and o.pushback_ms is None for o in outcomes)
+        rows.append(
+            (
+                f"{share:g} x",
+                f"{share * knee:.0f}",
+                f"{goodput(outcomes):.0f}",
+                f"{1e3 * admitted_s(outcomes):.0f}",
+                str(len(refused)),
+                f"{statistics.median(refused):.1f}" if refused else "",
+                f"{_percentile(refused):.1f}" if refused else "",
+                str(silent + others),
+                f"{1e3 * _percentile([o.late for o in outcomes]):.1f}",
+            )
+        )
+    worst = found[LOADS[-1]]
+    refused_ms = [1e3 * o.took for o in worst if o.is_refused]
+    slower = admitted_s(worst) / normal_s
+    refused_p99 = _percentile(refused_ms) if refused_ms else 0.0
+    kept, normal_again = goodput(worst) / peak, recovery_s(after, normal_s)
+    yield Table(
+        f"{SHIPPED}, captions streamed at multiples of the load that saturates it ({knee:.0f} requests/s of "
+        f"{NUM_CLIENTS} clients in a closed loop), Poisson arrivals from a process of its own for {PHASE_S:g} s each, "
+        "in ms; late: how long after its time the generator sent a request, p99; amiss: refused without a pushback, or "
+        f"ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
+        (
+            *("load", "offered/s", "done/s", "admitted, p99", "refused", "refused, p50", "refused, p99"),
+            *("amiss", "late"),
+        ),
+        rows,
+    )
+    yield Table(
+        f"What was promised, at {LOADS[-1]:g} x; normal again: after 2 s of it, until nothing is refused any more and "
+        f"nearly all is done in {SLOWER:g} times the p99 at {NORMAL:g} x",
+        ("", "measured", "to reach"),
+        (
+            ("done, to the most at any load", f"{kept:.2f} x", at_least(kept, KEPT, " x")),
+            (f"admitted, p99, to that at {NORMAL:g} x", f"{slower:.1f} x", at_most(slower, SLOWER, " x")),
+            ("refused, p99", f"{refused_p99:.1f} ms", at_most(refused_p99, REFUSED_MS, " ms")),
+            ("normal again", f"{normal_again:.1f} s", at_most(normal_again, RECOVERED_S, " s")),
+        ),
+    )
+
+
+def _percentile(values: Sequence[float]) -> float:
+    return percentile(values, 0.99) if values else float("inf")

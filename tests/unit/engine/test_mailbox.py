@@ -1,0 +1,35 @@
+"""What an engine delivers arrives in its order, with turns of the event loop in between."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from service.engine.mailbox import EVENTS_A_TURN, UNLIMITED, Delivery, Mailbox
+from service.engine.request import StepResult
+
+
+def result(index: int) -> StepResult:
+    return StepResult(index, (), (), (), 0.0, 0.0)
+
+
+async def test_other_work_gets_its_turn_between_the_events_of_one_step() -> None:
+    mailboxes = [Mailbox(UNLIMITED) for _ in range(10 * EVENTS_A_TURN)]
+    Delivery(asyncio.get_running_loop()).deliver([(mailbox, result(0)) for mailbox in mailboxes])
+    seen = []
+    while not seen or seen[-1] < len(mailboxes):
+        await asyncio.sleep(0)
+        seen.append(sum(not mailbox._events.empty() for mailbox in mailboxes))
+    assert all(later - earlier <= EVENTS_A_TURN for earlier, later in pairwise(seen))
+
+
+async def test_a_later_step_never_overtakes_an_earlier_one() -> None:
+    mailboxes = [Mailbox(UNLIMITED) for _ in range(8 * EVENTS_A_TURN)]
+    delivery = Delivery(asyncio.get_running_loop())
+    for step in range(5):
+        left = mailboxes[step * EVENTS_A_TURN :]
+        delivery.deliver([(mailbox, result(step)) for mailbox in left])
+        await asyncio.sleep(0)
+    for place, mailbox in enumerate(mailboxes):
+        expected = range(min(5, place // EVENTS_A_TURN + 1))
+        assert [(await mailbox.get()).first_index for _ in expected] == list(expected)
