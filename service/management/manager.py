@@ -15,7 +15,7 @@ import structlog
 
 from service.errors import ModelNotFoundError, NotPossibleError
 from service.management.errors import RefusedError
-from service.management.memory import trim
+from service.heap import trim
 from service.management.metrics import LOADED, LoadMetrics
 from service.model.errors import ModelError, Reason
 from service.model.store import StoredVersion
@@ -156,8 +156,6 @@ class ModelManager:
                 particulars=str(refused),
             )
             raise refused from error
-        finally:
-            await asyncio.to_thread(trim)
         await self.adopt(model)
 
     async def _retire(self, model: LoadedModel) -> None:

@@ -189,6 +189,7 @@ def _load(
         )
     except Exception as error:
         raise GraphError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    session._model_bytes = None  # kept to start again with other providers, which is never done: a second copy
     missing = [name for name, _ in providers if name not in session.get_providers()]
     if missing:
         raise ProviderError(f"{', '.join(missing)} could not start here; onnxruntime would run without it")
