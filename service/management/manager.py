@@ -14,8 +14,8 @@ from enum import StrEnum
 import structlog
 
 from service.errors import ModelNotFoundError, NotPossibleError
-from service.management.errors import RefusedError
 from service.heap import trim
+from service.management.errors import RefusedError
 from service.management.metrics import LOADED, LoadMetrics
 from service.model.errors import ModelError, Reason
 from service.model.store import StoredVersion
