@@ -7,7 +7,7 @@ taken away is drained: its engines and sessions end after the last call that hol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -61,8 +61,11 @@ class ModelManager:
         load: Load,
         metrics: LoadMetrics,
         on_change: Callable[[str], Awaitable[None]],
+        labels: Mapping[Key, Sequence[str]],
     ) -> None:
-        """on_change is told a model's name after its versions that serve have changed."""
+        """on_change is told a model's name after its versions that serve have changed; a version gets its labels when
+        it serves for the first time."""
+        self._initial_labels = dict(labels)
         self._registry = registry
         self._trial = trial
         self._load_model = load
@@ -90,6 +93,8 @@ class ModelManager:
         key = model.manifest.name, model.manifest.version
         model.engine.start()
         self._registry.add(model)
+        for label in self._initial_labels.pop(key, ()):
+            self._registry.label(model.manifest.name, label, model.manifest.version)
         self._states[key] = VersionStatus(*key, VersionState.READY)
         self._metrics.load_ended(LOADED)
         await self._on_change(model.manifest.name)
