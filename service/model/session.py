@@ -5,7 +5,9 @@ It does not know what the graph computes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,21 @@ def _place(memory_info: onnxruntime.OrtMemoryInfo) -> Place:
     return HOST if device is None else Place(device, memory_info.device_id)
 
 
+@contextmanager
+def _as_file(path: Path, content: bytes | None) -> Iterator[Path]:
+    """Where to read a graph from: PATH, or a file without a name that holds its content.
+
+    Of bytes, onnxruntime would keep a copy, and no thread of Python would run while it reads them.
+    """
+    if content is None:
+        yield path
+        return
+    with os.fdopen(os.memfd_create(path.name), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
+
+
 def _load(
     path: Path, content: bytes | None, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
 ) -> onnxruntime.InferenceSession:
@@ -181,15 +198,15 @@ def _load(
         if name not in available:
             raise ProviderError(f"{name} is not in this onnxruntime, which has {', '.join(available)}")
     try:
-        session = onnxruntime.InferenceSession(
-            path if content is None else content,
-            options,
-            providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
-            disabled_optimizers=SLOWER_WHEN_FUSED,
-        )
+        with _as_file(path, content) as readable:
+            session = onnxruntime.InferenceSession(
+                readable,
+                options,
+                providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
+                disabled_optimizers=SLOWER_WHEN_FUSED,
+            )
     except Exception as error:
         raise GraphError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
-    session._model_bytes = None  # kept to start again with other providers, which is never done: a second copy
     missing = [name for name, _ in providers if name not in session.get_providers()]
     if missing:
         raise ProviderError(f"{', '.join(missing)} could not start here; onnxruntime would run without it")
