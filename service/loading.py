@@ -12,6 +12,7 @@ from service.engine.engine import Engine
 from service.engine.pool import EnginePool
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
+from service.heap import trim
 from service.metrics import Metrics
 from service.model.onnx_model import OnnxModel
 from service.model.opening import Proof, open_version
@@ -45,6 +46,7 @@ def load_model(
     )
     model = assemble(opened.onnx_model, opened.certificate_json, settings, metrics, on_failure=on_failure)
     opened.onnx_model.files.clear()
+    trim()
     manifest = model.manifest
     _log.info("model loaded", model=manifest.name, version=manifest.version, precision=manifest.precision)
     return model

@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     initial_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="comma-separated: NAME or NAME:VERSION to load at the start, in explicit"
     )
+    initial_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="comma-separated: NAME:VERSION=LABEL, given as soon as the version serves"
+    )
     version_policy: str = Field(
         "all",
         description="which versions of a model to load, in none and watch: all, latest:N or specific:1,3; after it "
@@ -160,8 +163,9 @@ class Settings(BaseSettings):
     def _split_providers(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("execution_providers"), str):
             values = values | {"execution_providers": tuple(values["execution_providers"].split(","))}
-        if isinstance(values, dict) and isinstance(values.get("initial_models"), str):
-            values = values | {"initial_models": tuple(filter(None, values["initial_models"].split(",")))}
+        for name in ("initial_models", "initial_labels"):
+            if isinstance(values, dict) and isinstance(values.get(name), str):
+                values = values | {name: tuple(filter(None, values[name].split(",")))}
         return values
 
     @model_validator(mode="after")
@@ -181,6 +185,7 @@ class Settings(BaseSettings):
         for model in self.initial_models:
             if not re.fullmatch(r"[^:]+(:[1-9]\d{0,17})?", model):
                 raise ValueError(f"{model!r} is not NAME or NAME:VERSION")
+        parse_labels(self.initial_labels)
         return self
 
     def admission_limits(self, num_engines: int) -> AdmissionLimits:
@@ -223,6 +228,16 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def parse_labels(texts: tuple[str, ...]) -> dict[tuple[str, int], list[str]]:
+    """The labels of each model's version, of texts such as "en-de:2=stable"; raises ValueError."""
+    labels: dict[tuple[str, int], list[str]] = {}
+    for text in texts:
+        if not (found := re.fullmatch(r"([^:=]+):([1-9]\d{0,17})=([a-z][a-z0-9_-]{0,31})", text)):
+            raise ValueError(f"{text!r} is not NAME:VERSION=LABEL")
+        labels.setdefault((found[1], int(found[2])), []).append(found[3])
+    return labels
 
 
 def parse_providers(names: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:

@@ -22,7 +22,7 @@ from service.model.errors import BundleError
 from service.model.store import StoredVersion, list_versions
 from service.policies import parse_policies
 from service.registry import LoadedModel, Registry
-from service.settings import Settings
+from service.settings import Settings, parse_labels
 
 _log = structlog.get_logger()
 
@@ -50,6 +50,7 @@ class Management:
             self._load,
             LoadMetrics(metrics.registry),
             on_change,
+            parse_labels(settings.initial_labels),
             on_unloaded=metrics.forget,
         )
         self._policies = parse_policies(settings.version_policy)
@@ -60,7 +61,12 @@ class Management:
         self._registry = registry
 
     async def start(self) -> None:
-        """Load what is to serve from the start; raises ModelError in the mode `none`, where none may be damaged."""
+        """Load what is to serve from the start; raises ModelError in the mode `none`, where none may be damaged, and
+        where there is no key to trust."""
+        if self._settings.trusted_keys is not None:
+            from service.model.signature import read_trusted_keys  # its library is slow to load
+
+            read_trusted_keys(self._settings.trusted_keys)
         match self._settings.model_control:
             case "none":
                 await self._load_all()

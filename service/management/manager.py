@@ -7,15 +7,15 @@ taken away is drained: its engines and sessions end after the last call that hol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
 
 from service.errors import ModelNotFoundError, NotPossibleError
+from service.heap import trim
 from service.management.errors import RefusedError
-from service.management.memory import trim
 from service.management.metrics import LOADED, LoadMetrics
 from service.model.errors import ModelError, Reason
 from service.model.store import StoredVersion
@@ -61,11 +61,13 @@ class ModelManager:
         load: Load,
         metrics: LoadMetrics,
         on_change: Callable[[], Awaitable[None]],
+        labels: Mapping[Key, Sequence[str]],
         *,
         on_unloaded: Callable[[str, int], object],
     ) -> None:
         """on_change is called after versions that serve have changed, on_unloaded with the name and number of one that
-        serves nobody any more."""
+        serves nobody any more. A version gets its labels when it serves for the first time."""
+        self._initial_labels = dict(labels)
         self._registry = registry
         self._trial = trial
         self._load_model = load
@@ -94,6 +96,8 @@ class ModelManager:
         key = model.manifest.name, model.manifest.version
         model.engine.start()
         self._registry.add(model)
+        for label in self._initial_labels.pop(key, ()):
+            self._registry.label(model.manifest.name, label, model.manifest.version)
         self._states[key] = VersionStatus(*key, VersionState.READY)
         self._metrics.load_ended(LOADED)
         await self._on_change()
@@ -160,8 +164,6 @@ class ModelManager:
                 particulars=str(refused),
             )
             raise refused from error
-        finally:
-            await asyncio.to_thread(trim)
         await self.adopt(model)
 
     async def _retire(self, model: LoadedModel) -> None:

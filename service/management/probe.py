@@ -60,7 +60,6 @@ def _limit(job: Job) -> None:
     signal.alarm(seconds + 1)  # also where the server that waits for the verdict is gone
     resource.setrlimit(resource.RLIMIT_CPU, (seconds * (job.num_threads + 1),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if all(name != CUDA for name, _ in job.providers):
         resource.setrlimit(resource.RLIMIT_AS, (job.memory_mb * 2**20,) * 2)
 

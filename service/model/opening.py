@@ -12,7 +12,6 @@ from service.model.errors import BundleError, CertificateError, ManifestError
 from service.model.greedy import translate_greedily
 from service.model.onnx_model import OnnxModel
 from service.model.session import Provider
-from service.model.signature import read_trusted_keys, verify_signature
 from service.model.store import StoredVersion
 
 NUM_TRIAL_TOKENS = 4
@@ -71,6 +70,8 @@ def _accepted(version: StoredVersion, proof: Proof) -> Bundle:
     try:
         manifest = bundle.manifest
         if proof.trusted_keys is not None:
+            from service.model.signature import read_trusted_keys, verify_signature  # its library is slow to load
+
             keys = read_trusted_keys(proof.trusted_keys)
             verify_signature(bundle.manifest_json, bundle.read_signature(), keys, str(version.folder))
         if (manifest.name, manifest.version) != (version.name, version.version):

@@ -5,8 +5,10 @@ It does not know what the graph computes.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -213,6 +215,21 @@ def _place(memory_info: onnxruntime.OrtMemoryInfo) -> Place:
     return HOST if device is None else Place(device, memory_info.device_id)
 
 
+@contextmanager
+def _as_file(path: Path, content: bytes | None) -> Iterator[Path]:
+    """Where to read a graph from: PATH, or a file without a name that holds its content.
+
+    Of bytes, onnxruntime would keep a copy, and no thread of Python would run while it reads them.
+    """
+    if content is None:
+        yield path
+        return
+    with os.fdopen(os.memfd_create(path.name), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
+
+
 def _load(
     path: Path, content: bytes | None, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
 ) -> onnxruntime.InferenceSession:
@@ -221,12 +238,13 @@ def _load(
         if name not in available:
             raise ProviderError(f"{name} is not in this onnxruntime, which has {', '.join(available)}")
     try:
-        session = onnxruntime.InferenceSession(
-            path if content is None else content,
-            options,
-            providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
-            disabled_optimizers=SLOWER_WHEN_FUSED,
-        )
+        with _as_file(path, content) as readable:
+            session = onnxruntime.InferenceSession(
+                readable,
+                options,
+                providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
+                disabled_optimizers=SLOWER_WHEN_FUSED,
+            )
     except Exception as error:
         raise GraphError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     session.disable_fallback()

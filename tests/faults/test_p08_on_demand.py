@@ -11,11 +11,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.client.server_process import SERVE_COMMAND
+from service.cli import main
 from service.pb import management_pb2 as management
 from service.pb import translation_pb2 as translation
 from service.pb.management_pb2_grpc import ModelManagementServiceStub
+from service.settings import Settings
 from tests.faults.damage import SEALED
 from tests.faults.versions import NAME, TEXTS, TIMEOUT_S, Managed, managed_server, put
 
@@ -175,10 +177,11 @@ def test_a_server_that_stops_while_it_loads_leaves_no_process_behind(store: Path
     put(store, 4, endless_loop, seal=True)
     flags = ("--initial-models", f"{NAME}:1", "--probe-timeout-s", "600")
     with managed_server(store, *EXPLICIT, *flags) as server:
-        server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=4), timeout=TIMEOUT_S)
+        call = server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=4), timeout=TIMEOUT_S)
         wait_for(server, 4, "LOADING")
         while not (tried := children(server.pid)):
             time.sleep(0.02)
+    assert call.done()
     assert not Path(f"/proc/{tried[0]}").exists()
 
 
@@ -188,7 +191,62 @@ def test_model_management_is_not_offered_on_the_port_for_everybody(server: Manag
     with grpc.insecure_channel(server.address) as channel:
         stub = ModelManagementServiceStub(channel)
         assert_fails(grpc.StatusCode.UNIMPLEMENTED, stub.ListVersions, management.ListVersionsRequest())
-    assert "--admin-host" not in SERVE_COMMAND
+    assert Settings.model_fields["admin_host"].default == "127.0.0.1"
+
+
+@pytest.mark.fault(41)
+def test_a_trial_that_needs_more_memory_than_it_may_have_is_refused(store: Path) -> None:
+    """The process that tries the version out fails within its limit; nothing else feels it."""
+    with managed_server(store, *EXPLICIT, "--probe-memory-mb", "90") as server:
+        assert_fails(grpc.StatusCode.FAILED_PRECONDITION, server.load, 1)
+        assert server.states()[1] in {("FAILED", reason) for reason in ("MEMORY", "CRASH", "GRAPH", "CERTIFICATE")}
+
+
+def test_versions_are_managed_from_the_command_line(server: Managed, capsys: pytest.CaptureFixture[str]) -> None:
+    def manage(*arguments: str) -> tuple[int, str]:
+        action, *rest = arguments
+        status = main(["manage", action, *rest, "--address", server.admin_address])
+        captured = capsys.readouterr()
+        return status, " ".join((captured.out + captured.err).split())
+
+    assert manage("load", NAME) == (0, f"{NAME} version 2: ready")
+    assert manage("label", NAME, "stable", "--version", "2") == (0, "stable: version 2")
+    assert manage("unload", NAME, "--version", "2")[0] == 1
+    assert manage("unload", NAME, "--version", "1") == (0, f"{NAME} version 1: draining")
+    wait_for(server, 1, "UNLOADED")
+    listed = f"model version state refused for labels {NAME} 1 unloaded {NAME} 2 ready stable"
+    assert manage("list") == (0, listed)
+    assert manage("load", NAME, "--version", "7") == (1, "stepstream: the store has no such version")
+    assert main(["translate", TEXTS[0], "--model", NAME, "--version", "stable", "--address", server.address]) == 0
+    assert capsys.readouterr().out.strip() == server.translate(version=2)[1]
+
+
+@pytest.mark.fault(61)
+def test_health_follows_what_serves(server: Managed) -> None:
+    """A model without a version that serves is NOT_SERVING, and with the last of all models the server is not ready."""
+    with grpc.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        def is_serving(service: str) -> bool:
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        services = ("", NAME, "stepstream.v1.TranslationService")
+        assert all(map(is_serving, services))
+        assert server.is_ready()
+        server.unload(1)
+        assert not any(map(is_serving, services))
+        assert not server.is_ready()
+        server.load(2)
+        assert all(map(is_serving, services))
+        assert server.is_ready()
+
+
+def test_labels_of_the_settings_are_given_when_their_versions_serve(store: Path) -> None:
+    labels = f"{NAME}:1=stable,{NAME}:2=canary"
+    with managed_server(store, "--initial-labels", labels) as server:
+        assert server.translate(label="stable")[0] == 1
+        assert server.translate(label="canary")[0] == 2
 
 
 def test_a_server_that_loads_its_store_by_itself_does_not_load_on_demand(store: Path) -> None:

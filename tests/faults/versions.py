@@ -70,6 +70,7 @@ class Managed:
 
     address: str
     watch_address: str
+    admin_address: str
     pid: int
     manager: ModelManagementServiceStub
     translator: TranslationServiceStub
@@ -145,4 +146,6 @@ def managed_server(store: Path, *flags: str) -> Iterator[Managed]:
         grpc.insecure_channel(admin) as admin_channel,
     ):
         pid = listening_process(int(address.rpartition(":")[2]))
-        yield Managed(address, watch, pid, ModelManagementServiceStub(admin_channel), TranslationServiceStub(channel))
+        yield Managed(
+            address, watch, admin, pid, ModelManagementServiceStub(admin_channel), TranslationServiceStub(channel)
+        )
