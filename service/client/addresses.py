@@ -34,7 +34,7 @@ def target_of(addresses: str | Sequence[str]) -> Target:
     parts = [part.strip() for part in parts]
     if len(parts) == 1 and parts[0]:
         return Target(parts[0], (), parts[0])
-    hosts = [_host_and_port(part) for part in parts]
+    hosts = [_host_and_port(part) for part in parts or [""]]
     config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": SERVICE}}
     options = (("grpc.service_config", json.dumps(config)), ("grpc.default_authority", hosts[0][0].strip("[]")))
     return Target(_resolved(hosts), options, ",".join(parts))

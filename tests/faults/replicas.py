@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 STORE = Path(__file__).parents[2] / "model_store"
 LIMIT_S = 120.0
-READY_LINE = re.compile(r"stepstream: serving on (\S+:\d+)\s*")
 
 
 class Replica:
@@ -84,13 +83,13 @@ def is_ready(watch_port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, below those that the kernel gives to connections: it stays free while a replica is
+    started again."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
