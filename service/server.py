@@ -90,10 +90,13 @@ class Server:
         self._ready = True
 
     async def stop(self) -> None:
-        """Tell health, refuse new requests, give running ones the grace time, then end whatever was started."""
+        """Tell health, after the drain delay refuse new requests, give running ones the grace time, then end whatever
+        was started."""
         self._ready = False
         if self.port:
             await self._health.enter_graceful_shutdown()
+            if not self.failed.is_set():
+                await asyncio.sleep(self._settings.drain_delay_s)
             if num_left := await self._calls.stop(timeout_s=self._settings.grace_s):
                 _log.warning("translations were cut off", num_requests=num_left)
             await self._grpc.stop(LAST_MESSAGES_S)

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
     max_attempts: PositiveInt = Field(
         MAX_ATTEMPTS, description="attempts of one request, as its client counts them; later ones are refused"
+    )
+    drain_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="seconds between not being ready and refusing requests when the server stops; "
+        "behind a load balancer the time of two of its checks",
     )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
