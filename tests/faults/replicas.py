@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 STORE = Path(__file__).parents[2] / "model_store"
 LIMIT_S = 120.0
@@ -80,6 +82,19 @@ def is_ready(watch_port: int) -> bool:
             return answer.status == 200
     except OSError:
         return False
+
+
+def num_ended(replicas: Sequence[Replica], code: str) -> int:
+    """StreamTranslate calls that the replicas have ended with a status."""
+    total = 0.0
+    for replica in replicas:
+        with urllib.request.urlopen(f"http://127.0.0.1:{replica.watch_port}/metrics", timeout=LIMIT_S) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "stepstream_requests_total" and sample.labels["method"] == "StreamTranslate":
+                    total += sample.value if sample.labels["code"] == code else 0.0
+    return int(total)
 
 
 def free_port() -> int:

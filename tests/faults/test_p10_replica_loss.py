@@ -16,9 +16,9 @@ from service.client.retry import Retry, RetryPolicy
 from service.client.types import StreamEvent
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-from tests.faults.load import MODEL, TRANSLATIONS, Load, unbroken, untimed
+from tests.faults.load import MODEL, TRANSLATIONS, Load, eventually, unbroken, untimed
 from tests.faults.proxies import running_haproxy, running_nginx
-from tests.faults.replicas import Replica, running_replicas, store_of
+from tests.faults.replicas import Replica, num_ended, running_replicas, store_of
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -160,7 +160,7 @@ async def test_a_rolling_restart_loses_nothing(
             assert await asyncio.to_thread(replica.stop) == 0
             replica.start()
             await asyncio.to_thread(replica.wait_until_ready)
-            await asyncio.sleep(2.0)
+            await eventually(lambda: num_ended([replica], "OK") > 0)  # noqa: B023
         load.stopping = True
         await running
     assert load.failed == []

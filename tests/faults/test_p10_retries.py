@@ -159,7 +159,7 @@ async def test_a_request_that_kills_servers_kills_two_at_most(
 
 @pytest.mark.fault(65, 17)
 async def test_a_server_refuses_what_has_been_tried_too_often(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A fifth attempt, as the metadata counts it, is FAILED_PRECONDITION, and nothing is translated; a number that is none
+    """A fifth attempt, as the metadata counts it, is FAILED_PRECONDITION before any work; a number that is none
     counts as the first."""
     request = pb.TranslateRequest(model=MODEL, texts=[TEXTS[0]])
     with running_replicas(1, store_of(tmp_path_factory.mktemp("store"), MODEL)) as (replica,):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from service.client.client import AsyncClient
 from service.client.errors import DeadlineError
 from service.client.options import DecodingOptions
 from tests.faults.load import MODEL, TEXTS, eventually
 from tests.faults.proxies import running_haproxy, running_nginx
-from tests.faults.replicas import LIMIT_S, Replica, running_replicas, store_of
+from tests.faults.replicas import Replica, num_ended, running_replicas, store_of
 
 SLOW = DecodingOptions(beam_size=32, min_length=120)
 """So many rows and steps that no stream ends by itself before its client ends it."""
@@ -45,19 +43,6 @@ def proxy(request: pytest.FixtureRequest, replicas: list[Replica], tmp_path: Pat
     else:
         with running_nginx(replicas, tmp_path) as address:
             yield address
-
-
-def num_ended(replicas: list[Replica], code: str) -> int:
-    """Streams that the replicas have ended with a status."""
-    total = 0.0
-    for replica in replicas:
-        with urllib.request.urlopen(f"http://127.0.0.1:{replica.watch_port}/metrics", timeout=LIMIT_S) as answer:
-            text = answer.read().decode()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "stepstream_requests_total" and sample.labels["method"] == "StreamTranslate":
-                    total += sample.value if sample.labels["code"] == code else 0.0
-    return int(total)
 
 
 @pytest.mark.fault(51)
