@@ -13,6 +13,7 @@ from service.client.channel import DEFAULT_ADDRESS
 from service.client.demo import run_demo
 from service.client.editing import interactive_command
 from service.client.flags import add_search_flags, add_target_flags, decoding_options, positive, version
+from service.client.retry import RETRY, RetryPolicy
 from service.client.terminal import make_console
 
 
@@ -38,6 +39,13 @@ def add_translate(subparsers: argparse._SubParsersAction[Any]) -> None:
         help=f"save the attention between words as a picture ({', '.join(commands.PLOT_SUFFIXES)})",
     )
     _add_address(parser)
+    parser.add_argument(
+        "--max-attempts",
+        type=positive,
+        default=RETRY.max_attempts,
+        metavar="N",
+        help=f"tries of a call before a lost or busy server is an error (default: {RETRY.max_attempts})",
+    )
     add_target_flags(parser)
     add_search_flags(parser)
     parser.set_defaults(run=_translate, fail=parser.error)
@@ -55,7 +63,8 @@ def _translate(arguments: argparse.Namespace) -> int:
         arguments.fail("--num-hypotheses and --alternatives are for a text, not for a file")
     if options.num_candidates and not arguments.steps:
         arguments.fail("--candidates needs --steps")
-    chosen = {"model": arguments.model, "version": arguments.version, "options": options}
+    retry = RetryPolicy(max_attempts=arguments.max_attempts)
+    chosen = {"model": arguments.model, "version": arguments.version, "options": options, "retry": retry}
     if arguments.file is not None:
         commands.translate_file_command(
             arguments.address, arguments.file, arguments.output, concurrency=arguments.concurrency, **chosen
@@ -169,12 +178,12 @@ def _add_address(
         type=_address,
         default=default,
         metavar="HOST:PORT",
-        help=f"of the server (default: {default_help})",
+        help=f"of the server, or of several replicas with commas between (default: {default_help})",
     )
 
 
 def _address(value: str) -> str:
-    if not re.fullmatch(r".+:\d{1,5}", value):
+    if not all(re.fullmatch(r".+:\d{1,5}", part) for part in value.split(",")):
         raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
     return value
 

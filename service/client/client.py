@@ -131,7 +131,7 @@ class AsyncClient:
         request = requests.stream_request(
             text, model=model, version=version, options=options, include_attention=include_attention
         )
-        return open_interactive(self._stub, request, address=self.address, timeout_s=timeout_s)
+        return open_interactive(self._stub, request, self._retries.call(timeout_s))
 
     async def score(
         self,

@@ -18,7 +18,8 @@ from service.client.files import translate_file
 from service.client.live import show_growing_text
 from service.client.options import GREEDY, DecodingOptions
 from service.client.results import show_hypotheses, show_scored_target
-from service.client.terminal import file_progress, show_model, show_models, show_steps
+from service.client.retry import RETRY, RetryPolicy
+from service.client.terminal import file_progress, show_model, show_models, show_retry, show_steps
 from service.client.types import Completion, ModelInfo, StepEvent, StreamEvent
 from service.client.versions import Version
 from service.client.words import word_attention
@@ -35,13 +36,15 @@ def translate_text_command(
     model: str | None,
     version: Version = 0,
     options: DecodingOptions = GREEDY,
+    retry: RetryPolicy = RETRY,
     steps: bool = False,
     attention: bool = False,
     attention_plot: Path | None = None,
 ) -> None:
     """Stream one translation to the terminal: the text as it grows, a line for each step, or the attention drawn.
 
-    At the end come the hypotheses, where several were asked for, and the places of the terms.
+    At the end come the hypotheses, where several were asked for, and the places of the terms. Beside a line for each
+    step, stderr tells of each time that another server goes on.
 
     attention_plot: a file with one of PLOT_SUFFIXES for a picture of the attention between words. Where a picture is
     asked for, raises before anything is translated: InvalidRequestError for an empty text, OSError for a place that no
@@ -52,7 +55,7 @@ def translate_text_command(
     save_plot = None if attention_plot is None else _plotter(attention_plot)
     include_attention = attention or attention_plot is not None
     seen: list[StreamEvent] = []
-    with Client(address) as client:
+    with Client(address, retry=retry, on_retry=show_retry if steps else None) as client:
         name = model or only_model(client.list_models(timeout_s=LIST_TIMEOUT_S), address)
         stream = client.stream(text, model=name, version=version, options=options, include_attention=include_attention)
         with closing(stream):
@@ -72,13 +75,14 @@ def translate_file_command(
     model: str | None,
     version: Version = 0,
     options: DecodingOptions = GREEDY,
+    retry: RetryPolicy = RETRY,
     concurrency: int = 16,
 ) -> None:
     """Translate a file with a progress bar on stderr."""
     num_bytes = source.stat().st_size
 
     async def translate() -> None:
-        async with AsyncClient(address) as client:
+        async with AsyncClient(address, retry=retry) as client:
             name = model or only_model(await client.list_models(timeout_s=LIST_TIMEOUT_S), address)
             with file_progress(num_bytes) as on_line:
                 await translate_file(

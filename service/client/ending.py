@@ -43,9 +43,9 @@ class Ending:
         return self.code is grpc.StatusCode.UNAVAILABLE or (not self.is_answered and self.code in CUT_OFF)
 
     def error(self, address: str) -> StepstreamError:
-        """What it means for the caller; OK is a stream without its completion."""
+        """What it means for the caller; OK is that of a stream without its completion."""
         if self.code is grpc.StatusCode.OK:
-            return ServerError("the server ended the stream before the translation was complete")
+            return ServerError("the server ended the stream before it was complete")
         return error_from_status(self.code, self.details, address)
 
 

@@ -22,7 +22,12 @@ from contextlib import contextmanager
 
 import grpc
 
-CONNECT_FAILURES = ("failed to connect", "errors resolving", "DNS resolution failed")
+CONNECT_FAILURES = (
+    "failed to connect",
+    "connections to all backends failing",
+    "errors resolving",
+    "DNS resolution failed",
+)
 
 
 class StepstreamError(Exception):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from service.client.errors import InvalidRequestError, ServerError, named_errors
+import grpc
+
+from service.client.ending import ending_of, ending_of_error
+from service.client.errors import InvalidRequestError, ServerError
 from service.client.requests import edit_request
 from service.client.responses import StreamReader
+from service.client.retry import Attempts
 from service.client.types import Completion, StepEvent, StreamEvent
 from service.pb import translation_pb2 as pb
 
@@ -26,28 +30,31 @@ class InteractiveTranslation:
     Events of an older edit than the last one are left out. A step takes the place of the one with its index and of all
     after that. A step that was left out, but is kept by a later edit, is given with that one: the steps given always
     are the target as it stands. The iteration ends after `close`, when the last edit is complete.
-    Raises a StepstreamError.
+    Where the server is lost, another one starts with the beginning that the last edit gave, and steps that the caller
+    has are not given again. Raises a StepstreamError.
     """
 
-    def __init__(
-        self, requests: _Requests, responses: AsyncIterable[pb.TranslateInteractiveResponse], address: str
-    ) -> None:
-        self._requests = requests
-        self._responses = aiter(responses)
-        self._address = address
-        self._reader = StreamReader()
+    def __init__(self, stub: TranslationServiceAsyncStub, start: pb.StreamTranslateRequest, attempts: Attempts) -> None:
+        self._stub = stub
+        self._start = start
+        self._attempts = attempts
         self._received: deque[tuple[int, StreamEvent]] = deque()
         self._target: list[StepEvent] = []
         self._num_given = 0
         self._edit = 0
         self._completed_edit: int | None = None
         self._closed = False
+        self._is_restarted = False
+        self._connect()
 
     def edit(self, prefix: str) -> int:
         """Make `prefix` the beginning of the target, and translate on from there; the number of this edit."""
         if self._closed:
             raise InvalidRequestError("the translation is closed and takes no edit")
-        self._requests.put_nowait(edit_request(prefix))
+        request = edit_request(prefix)
+        self._requests.put_nowait(request)
+        self._start.options.target_prefix = prefix
+        self._start.options.ClearField("target_prefix_ids")
         self._edit += 1
         return self._edit
 
@@ -56,6 +63,10 @@ class InteractiveTranslation:
         self._closed = True
         self._requests.put_nowait(None)
 
+    def cancel(self) -> None:
+        """End what is under way."""
+        self._call.cancel()
+
     def __aiter__(self) -> Self:
         return self
 
@@ -63,6 +74,7 @@ class InteractiveTranslation:
         while True:
             if not self._received:
                 await self._receive()
+                continue
             edit, event = self._received[0]
             if edit < self._edit:
                 self._received.popleft()
@@ -72,45 +84,83 @@ class InteractiveTranslation:
             else:
                 self._received.popleft()
                 if isinstance(event, Completion):
+                    if self._completed_edit == edit:
+                        continue
                     self._completed_edit = edit
                 if not isinstance(event, StepEvent):
                     return edit, event
 
+    def _connect(self) -> None:
+        """Start with what the target begins with now; the server counts edits from here."""
+        self._first_edit = self._edit
+        self._reader = StreamReader()
+        self._received.clear()
+        self._is_again = bool(self._target)
+        self._requests: _Requests = asyncio.Queue()
+        start = pb.StreamTranslateRequest()
+        start.CopyFrom(self._start)
+        self._requests.put_nowait(pb.TranslateInteractiveRequest(start=start))
+        if self._closed:
+            self._requests.put_nowait(None)
+        self._call: Any = self._stub.TranslateInteractive(_until_none(self._requests), **self._attempts.arguments())
+        self._responses = aiter(self._call)
+
     async def _receive(self) -> None:
-        """Wait for a message; StopAsyncIteration where the server has ended the call as it should."""
-        with named_errors(self._address):
+        """Wait for a message, of another server where one is lost; StopAsyncIteration where all is complete."""
+        try:
             message = await anext(self._responses, None)
-        if message is None:
-            if not self._closed or self._completed_edit != self._edit:
-                raise ServerError("the server ended the stream before the last edit was complete")
+            if message is not None:
+                self._read(message)
+                return
+            ending = ending_of(
+                await self._call.code(), await self._call.details(), await self._call.trailing_metadata()
+            )
+        except grpc.RpcError as error:
+            ending = ending_of_error(error)
+        if self._closed and self._completed_edit == self._edit:
             raise StopAsyncIteration
+        await asyncio.sleep(self._attempts.pause_s(ending, num_tokens=len(self._target)))
+        self._is_restarted = True
+        self._connect()
+
+    def _read(self, message: pb.TranslateInteractiveResponse) -> None:
+        self._start.version = message.response.version or self._start.version
+        edit = self._first_edit + message.edit
         for event in self._reader.events(message.response):
-            self._received.append((message.edit, event))
+            self._received.append((edit, event))
             if isinstance(event, StepEvent):
                 self._take(event)
+        if self._is_restarted and not self._is_again:
+            self._is_restarted = False
+            self._attempts = self._attempts.begun_again()
 
     def _take(self, step: StepEvent) -> None:
         """Steps that are out of date are part of the target too: a later edit may keep them."""
         if step.index > len(self._target):
             raise ServerError(f"the server sent step {step.index} of a target of {len(self._target)} tokens")
+        if self._is_again and _same(step, self._target[step.index :]):
+            return
+        self._is_again = False
         self._target[step.index :] = [step]
         self._num_given = min(self._num_given, step.index)
 
 
+def _same(step: StepEvent, held: Sequence[StepEvent]) -> bool:
+    """Whether a step is the first of those held, whatever its numbers say."""
+    return any((step.token_id, step.piece) == (first.token_id, first.piece) for first in held[:1])
+
+
 @asynccontextmanager
 async def open_interactive(
-    stub: TranslationServiceAsyncStub, start: pb.StreamTranslateRequest, *, address: str, timeout_s: float | None
+    stub: TranslationServiceAsyncStub, start: pb.StreamTranslateRequest, attempts: Attempts
 ) -> AsyncIterator[InteractiveTranslation]:
     """Start the translation; leaving the block cancels what is under way."""
-    requests: _Requests = asyncio.Queue()
-    requests.put_nowait(pb.TranslateInteractiveRequest(start=start))
-    call = stub.TranslateInteractive(_until_none(requests), timeout=timeout_s)
-    translation = InteractiveTranslation(requests, call, address)
+    translation = InteractiveTranslation(stub, start, attempts)
     try:
         yield translation
     finally:
         translation.close()
-        call.cancel()
+        translation.cancel()
 
 
 async def _until_none(requests: _Requests) -> AsyncIterator[pb.TranslateInteractiveRequest]:

@@ -132,6 +132,10 @@ class Attempts:
         """The attempt under way has brought something new."""
         self._losses = 0
 
+    def begun_again(self) -> Attempts:
+        """Those of a call that begins where this one is, in what is left of its time."""
+        return Attempts(self._retries, self._remaining_s())
+
     def succeeded(self) -> None:
         """The call is complete."""
         self._retries.refusals.succeeded()

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
+from service.client.retry import Retry
 from service.client.types import Completion, FinishReason, ModelInfo, StepEvent, StreamEvent
 
 PLAIN_WIDTH = 200
@@ -78,6 +79,15 @@ def show_steps(
                 show(console, event, text)
             case Completion():
                 show_completion(console, event, first_token_ms=first_token_ms, total_ms=elapsed_ms)
+
+
+def show_retry(retry: Retry) -> None:
+    """A line on stderr: the translation goes on at another server, or is asked for again."""
+    if retry.num_tokens:
+        text = f"-- the server was lost after {retry.num_tokens} tokens; continuing on another"
+    else:
+        text = f"-- trying again: {retry.reason}"
+    show_line(make_console(stderr=True), text, style="dim")
 
 
 def show_completion(console: Console, completion: Completion, *, first_token_ms: float | None, total_ms: float) -> None:

@@ -40,8 +40,7 @@ http {{
             internal;
             default_type application/grpc;
             add_header grpc-status 14;
-            add_header grpc-message "no replica is ready";
-            add_header grpc-retry-pushback-ms 500;
+            add_header grpc-message "the replica was lost";
             return 204;
         }}
     }}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 STORE = Path(__file__).parents[2] / "model_store"
 LIMIT_S = 120.0
-READY_LINE = re.compile(r"stepstream: serving on (\S+:\d+)\s*")
 
 
 class Replica:
@@ -83,14 +84,27 @@ def is_ready(watch_port: int) -> bool:
         return False
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    import socket
+def num_ended(replicas: Sequence[Replica], code: str) -> int:
+    """StreamTranslate calls that the replicas have ended with a status."""
+    total = 0.0
+    for replica in replicas:
+        with urllib.request.urlopen(f"http://127.0.0.1:{replica.watch_port}/metrics", timeout=LIMIT_S) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "stepstream_requests_total" and sample.labels["method"] == "StreamTranslate":
+                    total += sample.value if sample.labels["code"] == code else 0.0
+    return int(total)
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+
+def free_port() -> int:
+    """A port that nobody listens on, below those that the kernel gives to connections: it stays free while a replica is
+    started again."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

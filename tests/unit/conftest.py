@@ -26,7 +26,8 @@ CANCEL_S = 0.1  # by then a call whose requests have ended is known to be cancel
 class FakeTranslationService(TranslationServiceServicer):
     """failures and holds are keyed by text, or by the prefix of an edit; a held one waits for its event, an endless one
     streams until cancelled, an incomplete one has no completion, a hurried one takes no edit. streams are the messages
-    for a text, in place of shouting. interactive_closed: the caller closed the requests and waited for the end."""
+    for a text, in place of shouting. cuts are numbers of messages, by text, after which a call of it is lost; metadata
+    is what each call came with. interactive_closed: the caller closed the requests and waited for the end."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -36,6 +37,8 @@ class FakeTranslationService(TranslationServiceServicer):
         self.streams: dict[str, list[pb.StreamTranslateResponse]] = {}
         self.deadlines_s: list[float | None] = []
         self.failures: dict[str, list[tuple[grpc.StatusCode, str]]] = {}
+        self.cuts: dict[str, list[int]] = {}
+        self.metadata: list[dict[str, str | bytes]] = []
         self.holds: dict[str, threading.Event] = {}
         self.pause_s = 0.0
         self.endless_text = "endless"
@@ -87,13 +90,23 @@ class FakeTranslationService(TranslationServiceServicer):
             index += 1
             time.sleep(0.01)
         messages = self.streams.get(request.text) or self._shout(request, request.text.upper().split())
-        yield from messages[len(request.resume.token_ids) :]
+        yield from self._until_cut(request.text, messages[len(request.resume.token_ids) :], context)
         finished.set()
+
+    def _until_cut(
+        self, text: str, messages: list[pb.StreamTranslateResponse], context: grpc.ServicerContext
+    ) -> Iterator[pb.StreamTranslateResponse]:
+        """As a proxy shows it: UNKNOWN, without the metadata that a server ends its calls with."""
+        cut = self.cuts[text].pop(0) if self.cuts.get(text) else len(messages)
+        yield from messages[:cut]
+        if cut < len(messages):
+            context.abort(grpc.StatusCode.UNKNOWN, "Stream removed")
 
     def _shout(self, request: pb.StreamTranslateRequest, words: list[str]) -> list[pb.StreamTranslateResponse]:
         messages = [make_step(words, index, request) for index in range(len(words) + 1)]
         if request.include_attention:
             messages[0].source.pieces.extend([*(f"▁{word}" for word in request.text.split()), "</s>"])
+        messages[0].version = request.version or 7
         if request.options.beam_size > 1:
             first = pb.StreamTranslateResponse(tentative=make_tentative(words, 0))
             messages.insert(0, first)
@@ -128,7 +141,7 @@ class FakeTranslationService(TranslationServiceServicer):
             num_kept = next((place for place, (old, new) in pairs if old != new), len(made))
             if num_kept == len(messages):
                 messages.append(pb.StreamTranslateResponse(completion=messages[-1].completion))
-            for message in messages[num_kept:]:
+            for message in self._until_cut(start.text, messages[num_kept:], context):
                 yield pb.TranslateInteractiveResponse(edit=number, response=message)
             made = [*words, "</s>"]
             if start.text == self.hurried_text:
@@ -185,6 +198,7 @@ class FakeTranslationService(TranslationServiceServicer):
     ) -> Iterator[None]:
         with self._lock:
             self.requests.append(request)
+            self.metadata.append(dict(context.invocation_metadata()))
             remaining_s = context.time_remaining()
             self.deadlines_s.append(None if remaining_s is None or remaining_s > 1e6 else remaining_s)
             self._in_flight += 1

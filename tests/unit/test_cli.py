@@ -59,6 +59,27 @@ def test_attention_alone_draws_it(run, fake_service):
     assert output.splitlines()[5].strip() == "=> TWO WORDS"
 
 
+@pytest.mark.fault(58)
+def test_a_translation_that_goes_on_elsewhere_is_whole_and_told_of_beside_its_steps(run, fake_service):
+    """A server is lost in mid-stream: the text is whole and stderr silent, but for a line where steps are shown."""
+    fake_service.cuts["two words"] = [1, 1]
+    addresses = f"{fake_service.address},{fake_service.address}"
+    assert run("translate", "two words", "--address", addresses) == (0, "TWO WORDS\n", "")
+    fake_service.cuts["two words"] = [1]
+    status, output, error = run("translate", "two words", "--address", addresses, "--steps")
+    assert (status, output.count("WORDS")) == (0, 4)
+    assert error == "-- the server was lost after 1 tokens; continuing on another\n"
+
+
+@pytest.mark.fault(58)
+def test_a_translation_that_may_not_be_tried_again_ends_with_one_line(run, fake_service):
+    """A server is lost in mid-stream, and the command is to try once: one line says so, with status 1."""
+    fake_service.cuts["two words"] = [1]
+    status, _, error = run("translate", "two words", "--address", fake_service.address, "--max-attempts", 1)
+    assert status == 1
+    assert_one_line(error, "Stream removed")
+
+
 def test_a_model_without_attention_gives_one_line(run, fake_service):
     fake_service.failures["a"] = [(grpc.StatusCode.INVALID_ARGUMENT, "model 'shout' has no attention")]
     status, output, error = run("translate", "a", "--model", "shout", "--address", fake_service.address, "--attention")
@@ -212,6 +233,8 @@ def test_each_failure_of_the_server_gives_one_line(run, fake_service, code, deta
         ("translate", "a", "--attention-plot", "b.gif"),
         ("translate", "a", "--attention-plot", "png"),
         ("translate", "a", "--address", "nowhere"),
+        ("translate", "a", "--address", "127.0.0.1:1,nowhere"),
+        ("translate", "a", "--max-attempts", "0"),
         ("translate", "a", "--max-length", "0"),
         ("translate", "a", "--top-k", "5"),
         ("translate", "a", "--sample", "--top-k", "-1"),

@@ -76,7 +76,7 @@ def test_an_unknown_finish_reason_does_not_lose_the_translation(client, fake_ser
 
 
 def test_a_stream_without_completion_is_an_error(client, fake_service):
-    with pytest.raises(ServerError, match="before the translation was complete"):
+    with pytest.raises(ServerError, match="before it was complete"):
         list(client.stream(fake_service.incomplete_text, model="shout"))
 
 

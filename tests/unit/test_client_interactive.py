@@ -188,14 +188,14 @@ async def test_a_server_that_ends_before_the_last_edit_is_complete_is_an_error(c
     text = fake_service.incomplete_text
     async with client.interactive(text, model="shout") as translation:
         translation.close()
-        with pytest.raises(ServerError, match="before the last edit was complete"):
+        with pytest.raises(ServerError, match="before it was complete"):
             await take_until_complete(translation)
 
 
 async def test_a_server_that_ends_while_edits_may_come_is_an_error(client, fake_service):
     async with client.interactive(fake_service.hurried_text, model="shout") as translation:
         await take_until_complete(translation)
-        with pytest.raises(ServerError, match="before the last edit was complete"):
+        with pytest.raises(ServerError, match="before it was complete"):
             await take_until_complete(translation)
 
 
