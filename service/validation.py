@@ -67,7 +67,7 @@ class Limits:
             raise InvalidRequestError("no model is named; ListModels tells which there are")
         if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidRequestError("the model's name cannot be one; ListModels tells which there are")
-        if not 0 <= message.version <= MAX_VERSION:
+        if "version" in message.DESCRIPTOR.fields_by_name and not 0 <= message.version <= MAX_VERSION:
             raise InvalidRequestError(
                 "version is {value}; it must be 0 for the newest, or from 1 to {most}",
                 value=message.version,

@@ -10,10 +10,15 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
-import grpc
-
 from service.client import requests, responses
-from service.client.channel import CONNECT_TIMEOUT_S, DEFAULT_ADDRESS, channel_options
+from service.client.channel import (
+    CONNECT_TIMEOUT_S,
+    DEFAULT_ADDRESS,
+    channel_options,
+    open_async_channel,
+    open_channel,
+)
+from service.client.credentials import Credentials, credentials_from
 from service.client.errors import named_errors
 from service.client.interactive import InteractiveTranslation, open_interactive
 from service.client.options import GREEDY, DecodingOptions
@@ -25,9 +30,17 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub
 class AsyncClient:
     """Calls the server at HOST:PORT from asyncio. Make it inside a running event loop, and use it as `async with`."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """credentials: None for those that the environment names, if any."""
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=channel_options(connect_timeout_s))
+        credentials = credentials or credentials_from()
+        self._channel = open_async_channel(address, channel_options(connect_timeout_s), credentials)
         self._stub = TranslationServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -128,9 +141,17 @@ class AsyncClient:
 class Client:
     """Calls the server at HOST:PORT and waits for it. Use it as `with`; threads may share it."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """credentials: None for those that the environment names, if any."""
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=channel_options(connect_timeout_s))
+        credentials = credentials or credentials_from()
+        self._channel = open_channel(address, channel_options(connect_timeout_s), credentials)
         self._stub = TranslationServiceStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from service.client.client import Client
+from service.client.credentials import Credentials
 from service.client.drawing import show_attention
 from service.client.errors import ModelNotFoundError
 from service.client.server_process import SERVE_COMMAND, running_server
@@ -37,7 +38,7 @@ def run_demo(console: Console, *, address: str | None = None, model_store: Path 
         show_line(console, "starting a server ...", style="dim")
     with nullcontext(address) if address is not None else running_server(command) as ready_address:
         show_line(console, f"server at {ready_address}", style="dim")
-        with Client(ready_address) as client:
+        with Client(ready_address, credentials=Credentials() if address is None else None) as client:
             show_models_translating(console, client)
     if address is None:
         show_line(console, "server stopped", style="dim")

@@ -4,6 +4,8 @@ StepstreamError               each message is one line for the person who made t
 ├── ServerUnreachableError    no server answers, it is stopping, or the model's engine has failed
 ├── ModelNotFoundError        no such model, or no such version of it
 ├── InvalidRequestError       no text, a text that is too long, an option out of range
+├── AccessDeniedError         no valid token, or one that does not allow the call
+├── CredentialsError          the client's certificates or token cannot be used
 ├── OverloadedError           the queue is full; the same request may succeed later
 ├── DeadlineError             the caller's time limit passed
 ├── PlotUnavailableError      what draws pictures is not installed
@@ -36,6 +38,14 @@ class ModelNotFoundError(StepstreamError):
 
 class InvalidRequestError(StepstreamError):
     """The request can never be served as it is."""
+
+
+class AccessDeniedError(StepstreamError):
+    """The server does not let the caller do this."""
+
+
+class CredentialsError(StepstreamError):
+    """The client's certificates or token cannot be used."""
 
 
 class OverloadedError(StepstreamError):
@@ -85,6 +95,8 @@ def error_from_status(code: grpc.StatusCode, details: str, address: str) -> Step
             return ModelNotFoundError(details or "no such model")
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
             return InvalidRequestError(details or "the server refuses the request")
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return AccessDeniedError(details or "the server does not allow this")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:
             return InvalidRequestError(f"the message is too large: {details}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 SCOPE_PATTERN = r"(translate|read|manage)(?::([a-z0-9*._-]{1,64}))?"
@@ -41,7 +42,7 @@ class Scope:
     models: str = "*"
 
     def allows(self, group: Group, model: str) -> bool:
-        return group is self.group and re.fullmatch(re.escape(self.models).replace(r"\*", ".*"), model) is not None
+        return group is self.group and fnmatchcase(model, self.models)
 
 
 def parse_scope(text: str) -> Scope:

@@ -27,6 +27,7 @@ from service.model.vocabulary import Vocabulary
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub, add_TranslationServiceServicer_to_server
 from service.registry import LoadedModel, Registry
+from service.security.access import Access
 from service.servicer import TranslationServicer
 from service.translator import Translator
 from service.validation import Limits as RequestLimits
@@ -141,9 +142,9 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     registry = Registry()
     translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_bytes=100, max_slots=8)
     registry.add(LoadedModel(manifest, "{}", "none", pool, translator))
-    server = grpc.aio.server(
-        interceptors=(StatusInterceptor(Calls([metrics]), limits=RequestLimits(max_texts=8, max_text_bytes=100)),)
-    )
+    request_limits = RequestLimits(max_texts=8, max_text_bytes=100)
+    interceptor = StatusInterceptor(Calls([metrics]), limits=request_limits, access=Access())
+    server = grpc.aio.server(interceptors=(interceptor,))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
