@@ -1,9 +1,10 @@
-"""How the servers of these tests are started, and what they are asked."""
+"""How the servers of these tests are started, what they are asked, and how long is waited for them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.client.server_process import SERVE_COMMAND
@@ -13,6 +14,7 @@ MODEL = "en-de-transformer"
 SENTENCE = "A man in a blue shirt is standing on a ladder cleaning a window."
 NUM_TOKENS = 200
 """Of a long translation: more than any test waits for."""
+LIMIT_S = 60.0
 _INTERPRETER, _MODULE, _CLI, *_SERVE = SERVE_COMMAND
 
 
@@ -28,6 +30,14 @@ def long_request(num_tokens: int = NUM_TOKENS) -> pb.StreamTranslateRequest:
     """A translation of so many tokens."""
     options = pb.DecodingOptions(min_length=num_tokens - 1, max_length=num_tokens)
     return pb.StreamTranslateRequest(model=MODEL, text=SENTENCE, options=options)
+
+
+def until(is_so: Callable[[], bool], *, timeout_s: float = LIMIT_S) -> None:
+    """Wait; AssertionError where it has not come so in time."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it has not come so in time"
+        time.sleep(0.02)
 
 
 def short_request() -> pb.StreamTranslateRequest:

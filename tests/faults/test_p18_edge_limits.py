@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -23,20 +23,13 @@ from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 from tests.balance import balance_of, read_metrics, require_balance
 from tests.faults import attacks
-from tests.faults.commands import MODEL, NUM_TOKENS, SENTENCE, command, long_request, short_request
+from tests.faults.commands import MODEL, NUM_TOKENS, SENTENCE, command, long_request, short_request, until
 from tests.faults.http2 import Connection, grpc_message
 from tests.faults.process import cpu_seconds, num_files, resident_mib
 from tests.faults.victim import Victim
 
 OK, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "0", "1", "4", "8", "12"
 LIMIT_S = 60.0
-
-
-def until(is_so: Callable[[], bool], *, timeout_s: float = LIMIT_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it has not come so in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
