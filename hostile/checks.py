@@ -29,7 +29,9 @@ def none_of(number: int, what: str) -> Check:
 
 def balanced(balance: Balance) -> Check:
     """Every stream's state is released."""
-    return Check("every stream that was opened is closed, no slot is taken, nobody waits", str(balance), balance.is_exact)
+    return Check(
+        "every stream that was opened is closed, no slot is taken, nobody waits", str(balance), balance.is_exact
+    )
 
 
 def ends_well(server: ServerProcess) -> Check:
@@ -39,7 +41,9 @@ def ends_well(server: ServerProcess) -> Check:
     ready = server.get("/ready").strip()
     status = server.stop()
     return Check(
-        "the server is never lost, ready, and ends with 0", f"{ready}, ended with {status}", ready == "ready" and not status
+        "the server is never lost, ready, and ends with 0",
+        f"{ready}, ended with {status}",
+        ready == "ready" and not status,
     )
 
 

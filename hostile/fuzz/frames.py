@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from urllib.parse import unquote
 
 import h2.config
@@ -120,5 +119,3 @@ def _read(data: bytes) -> list[Answer]:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
-
-

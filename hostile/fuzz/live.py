@@ -1,5 +1,5 @@
-"""Structured and damaged calls, and damaged connections, against the port of a real server. Examples come from hypothesis,
-which makes a failing one smaller and prints it."""
+"""Structured and damaged calls, and damaged connections, against the port of a real server. Examples come from
+hypothesis, which makes a failing one smaller and prints it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from hypothesis import strategies as st
 from hostile.fuzz.frames import answers, conversation
 from hostile.fuzz.strategies import LONG_S, Call, calls
 from hostile.server import ServerProcess
-from hostile.verdicts import PERMITTED, told_internals
+from hostile.verdicts import CLIENT_GAVE_UP, PERMITTED, told_internals
 
 HANG_S = 3 * LONG_S
 """A call that has no status by then never gets one."""
 EXAMPLES = 250
 """In a round; between two rounds the clock is looked at."""
-CLIENT_GAVE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
-"""What grpc's client makes of a call that ends, whatever its status, while it still sends requests."""
 UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
 
 
@@ -49,7 +47,7 @@ class Live:
         return self.statuses.total()
 
     def run(self, first_seed: int, seconds: float) -> int:
-        """Rounds until the time is over, at least one; how many. Raises ViolationError, with the example in its notes."""
+        """Rounds until the time is over, at least one; how many. Raises ViolationError, noting the example."""
         ends_at = time.monotonic() + seconds
         number = 0
         with asyncio.Runner() as runner:
@@ -125,7 +123,9 @@ async def _open(address: str) -> grpc.aio.Channel:
 
 async def _send(channel: grpc.aio.Channel, call: Call) -> tuple[grpc.StatusCode, str]:
     metadata = (("x-request-id", call.request_id),) if call.request_id is not None else None
-    sides = ("stream" if streams else "unary" for streams in (call.method.requests_stream, call.method.responses_stream))
+    sides = (
+        "stream" if streams else "unary" for streams in (call.method.requests_stream, call.method.responses_stream)
+    )
     make: Any = getattr(channel, "_".join(sides))
     requests: Any = _each(call.requests) if call.method.requests_stream else call.requests[0]
     running = make(call.method.path)(requests, timeout=call.timeout_s, metadata=metadata)

@@ -1,6 +1,6 @@
-"""`python -m hostile.fuzz.parsing STORE [--break FILE]... -- [libFuzzer's options]`: coverage-guided fuzzing of a request's
-way from bytes to tokens (libFuzzer through atheris). A crash is any exception that is no ServiceError, and a status whose
-details tell of the inside.
+"""`python -m hostile.fuzz.parsing STORE [--break FILE]... -- [libFuzzer's options]`: coverage-guided fuzzing of a
+request's way from bytes to tokens (libFuzzer through atheris). A crash is any exception that is no ServiceError, and a
+status whose details tell of the inside.
 
 An input is a byte that picks the method, then the messages, each after two bytes of length where requests stream.
 """
@@ -18,9 +18,8 @@ import atheris
 with atheris.instrument_imports(
     include=["service", "google.protobuf"], exclude=["service.pb"], enable_loader_override=False
 ):
-    import service.server
+    import service.server  # noqa: F401
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from hostile.fuzz.in_process import REACHED, InProcess

@@ -52,7 +52,9 @@ class Measured:
         """Every promise about memory."""
         streams, waiting, refused = map(growth, (self.streams, self.waiting, self.refused))
         return [
-            at_most(waiting.allocated, MOST_FORGOTTEN, "bytes more held by malloc after each stream cancelled in the queue"),
+            at_most(
+                waiting.allocated, MOST_FORGOTTEN, "bytes more held by malloc after each stream cancelled in the queue"
+            ),
             at_most(STREAMS * streams.resident / MIB, MOST_RESIDENT, f"MiB more resident after {STREAMS:,} streams"),
             at_most(REFUSED * refused.resident / MIB, MOST_REFUSED, f"MiB more resident after {REFUSED:,} refused"),
             none_of(sum(n for code, n in self.statuses.items() if code not in EXPECTED), "unexpected statuses"),

@@ -1,5 +1,5 @@
-"""Streams that are cancelled while they wait for a slot: nothing has been written to them, so that all that is left of one
-is what the server itself has forgotten to give back."""
+"""Streams that are cancelled while they wait for a slot: nothing has been written to them, so that all that is left of
+one is what the server itself has forgotten to give back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub
 
 NUM_WAITING = 100
 NUM_LOOKS = 50
-OCCUPANT = pb.StreamTranslateRequest(model=MODEL, text="ba ce", options=pb.DecodingOptions(beam_size=32, min_length=255))
+OCCUPANT = pb.StreamTranslateRequest(
+    model=MODEL, text="ba ce", options=pb.DecodingOptions(beam_size=32, min_length=255)
+)
 WAITING = pb.StreamTranslateRequest(model=MODEL, text="ba ce")
 
 

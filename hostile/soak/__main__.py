@@ -1,5 +1,5 @@
-"""`make soak MINUTES=n SEED=n`: ordinary and hostile clients, in a random order that a seed repeats, against two replicas of
-which one is killed now and then; every promise is checked at the end. 25 minutes before a release."""
+"""`make soak MINUTES=n SEED=n`: ordinary and hostile clients, in a random order that a seed repeats, against
+two replicas of which one is killed now and then; every promise is checked at the end. 25 minutes before a release."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def main() -> int:
 def _summary(plan: Plan, outcome: Outcome) -> str:
     calls = sum(counts.total() for counts in outcome.book.statuses.values())
     return (
-        f"Seed {plan.seed}, {plan.seconds / 60:g} minutes, {plan.num_workers} workers: {outcome.num_played:,} scenarios, "
-        f"{calls:,} calls; {outcome.book.num_compared:,} complete answers compared, byte for byte, with those that the idle "
-        "server gave at the start."
+        f"Seed {plan.seed}, {plan.seconds / 60:g} minutes, {plan.num_workers} workers: {outcome.num_played:,} "
+        f"scenarios, {calls:,} calls; {outcome.book.num_compared:,} complete answers compared, byte for byte, with those that the "
+        "idle server gave at the start."
     )
 
 

@@ -1,5 +1,5 @@
-"""`python -m hostile.soak.client ADDRESS SEED`: streams without end, in a process that can be killed or stopped. Prints a
-line once a first message has arrived."""
+"""`python -m hostile.soak.client ADDRESS SEED`: streams without end, in a process that can be killed or stopped. Prints
+a line once a first message has arrived."""
 
 from __future__ import annotations
 

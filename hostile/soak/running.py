@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Outcome:
 
     book: Book
     num_played: int
-    memory: dict[str, Sequence[Sample]]
+    memory: Mapping[str, Sequence[Sample]]
     checks: list[Check]
 
 
@@ -62,7 +62,9 @@ async def soak(store: Path, folder: Path, plan: Plan, broken_by: Sequence[Path] 
         await world.learn(make_jobs(plan.seed, management.SERVED, each=JOBS_EACH))
         started = time.monotonic()
         sampler = asyncio.ensure_future(_sample(replicas, started, plan.sample_s))
-        workers = (_work(world, random.Random(f"{plan.seed}-{n}"), started + plan.seconds) for n in range(plan.num_workers))
+        workers = (
+            _work(world, random.Random(f"{plan.seed}-{n}"), started + plan.seconds) for n in range(plan.num_workers)
+        )
         played = await asyncio.gather(*workers)
         sampler.cancel()
         memory = {replica.name: replica.samples for replica in replicas.both}

@@ -13,7 +13,7 @@ import grpc.aio
 
 from hostile.soak.jobs import LONG_S, Job, answer
 from hostile.soak.replicas import Replica, Replicas
-from hostile.verdicts import told_internals
+from hostile.verdicts import CLIENT_GAVE_UP, told_internals
 
 HANG_S = 2 * LONG_S
 """A call that has not ended by then never does."""
@@ -112,6 +112,9 @@ class World:
         permitted: frozenset[grpc.StatusCode],
     ) -> None:
         """A status other than OK; a replica that fell since `generation` explains UNAVAILABLE and CANCELLED."""
+        if (code, details) == CLIENT_GAVE_UP and scenario == "interactive":
+            self.book.statuses[scenario]["none, since the client gave up"] += 1
+            return
         self.book.statuses[scenario][code.name] += 1
         if generation != replica.generation:
             permitted |= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
