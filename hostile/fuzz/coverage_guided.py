@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostile.checks import Check
-from hostile.fuzz.parsing import write_seeds
+from hostile.fuzz.inputs import write_seeds
 from hostile.serving import BREAK
 
 SEEDS = 20

@@ -22,6 +22,7 @@ from hostile.verdicts import CLIENT_GAVE_UP, PERMITTED, told_internals
 
 HANG_S = 3 * LONG_S
 """A call that has no status by then never gets one."""
+PHASES = (Phase.generate, Phase.shrink)
 EXAMPLES = 250
 """In a round; between two rounds the clock is looked at."""
 UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
@@ -64,7 +65,7 @@ class Live:
             max_examples=EXAMPLES,
             deadline=None,
             database=None,
-            phases=(Phase.generate, Phase.shrink),
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
         )
         @given(st.lists(calls(), min_size=1, max_size=12), st.lists(st.integers(0, 2**32), max_size=1))
