@@ -11,7 +11,7 @@ export PIP_PROGRESS_BAR := off
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 BUF_VERSION := 1.75.0
-SOURCES := service export benchmarks tests requirements
+SOURCES := service export benchmarks hostile tests requirements
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
 
 # The newest Python that runs, is recent enough and can make environments. `make PYTHON=/some/python3 demo` picks another.
@@ -42,6 +42,19 @@ demo: .venv/serving ## Translate with the shipped models, from nothing: set up, 
 bench: .venv/development ## Print every figure of speed
 	@$(BIN)/python -m benchmarks
 
+##@ Attack
+.PHONY: fuzz
+fuzz: .venv/development ## Fuzz the way from bytes to tokens, and a live server (MINUTES=10, SEED=...)
+	@$(BIN)/python -m hostile.fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: soak
+soak: .venv/development ## Ordinary and hostile clients against two replicas (MINUTES=25, SEED=...)
+	@$(BIN)/python -m hostile.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: memory
+memory: .venv/development ## What a server's memory grows by over 100,000 streams
+	@$(BIN)/python -m hostile.memory
+
 ##@ Check
 .PHONY: test
 test: .venv/development ## Run every test, warnings as errors
@@ -55,7 +68,7 @@ faults: .venv/development ## List every fault that a test plays, and what comes 
 check: .venv/development ## Check format, lint, types, import directions, protos, and for known vulnerabilities
 	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff check"; $(BIN)/ruff check $(SOURCES)
-	@echo "== mypy"; $(BIN)/mypy service export benchmarks
+	@echo "== mypy"; $(BIN)/mypy service export benchmarks hostile
 	@echo "== import directions"; $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lint-protos
 	@echo "== bandit"; $(BIN)/bandit --quiet -ll -ii --recursive service export --exclude service/pb

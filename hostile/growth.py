@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def growth(samples: Sequence[Sample]) -> Growth:
     return Growth(*slopes)
 
 
-def draw(curves: dict[str, Sequence[Sample]], unit: str, path: Path) -> None:
+def draw(curves: Mapping[str, Sequence[Sample]], unit: str, path: Path) -> None:
     """Both kinds of memory of each server over the work done, in MiB, as a PNG."""
     figure = matplotlib.figure.Figure(figsize=(8.0, 4.0), layout="constrained")
     axes = figure.add_subplot()

@@ -20,6 +20,7 @@ from queue import Empty, Queue
 from prometheus_client.parser import text_string_to_metric_families
 
 from hostile.serving import BREAK
+from service.settings import Settings
 
 START_TIMEOUT_S, STOP_TIMEOUT_S, ANSWER_TIMEOUT_S = 180.0, 90.0, 60.0
 READY = re.compile(r"stepstream: .*\bserving on (\S+:\d+)\s*")
@@ -69,6 +70,11 @@ class ServerProcess:
         self.metrics_port = _free_port()
         breaks = [part for path in broken_by for part in (BREAK, str(path))]
         serve = ["serve", "--host", "127.0.0.1", "--port", "0", "--metrics-port", str(self.metrics_port)]
+        self.admin_address: str | None = None
+        if "admin_port" in Settings.model_fields:
+            admin_port = _free_port()
+            serve += ["--admin-port", str(admin_port)]
+            self.admin_address = f"127.0.0.1:{admin_port}"
         self._command = [sys.executable, "-m", "hostile.serving", *breaks, *serve, "--model-store", str(store), *flags]
         self._lines: Queue[str] = Queue()
         self._asking = threading.Lock()

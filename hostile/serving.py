@@ -1,7 +1,7 @@
-"""`python -m hostile.serving [--break FILE]... serve ...`: the command `stepstream` in a process that can be looked into.
+"""`python -m hostile.serving [--break FILE]... serve ...`: the command `stepstream` in a process to be looked into.
 
-A line on stdin is answered by a line on stdout: what glibc's allocator holds, as JSON, in bytes. FILE is Python that runs
-before the command does: how a control breaks the server. The process ends when stdin does, so that none is left behind.
+A line on stdin is answered by a line on stdout: what glibc's allocator holds, as JSON, in bytes. FILE is Python that
+runs before the command does: how a control breaks the server. The process ends when stdin does: none is left behind.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from service.cli import main
 BREAK = "--break"
 
 
+_FIELDS = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
 class _MallInfo(ctypes.Structure):
     """struct mallinfo2 of malloc.h (glibc 2.33), all fields size_t."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    )
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _FIELDS)
 
 
 def allocated() -> dict[str, int]:

@@ -67,5 +67,4 @@ def text(order: random.Random) -> str:
 
 def _code_point(order: random.Random) -> int:
     """Any that UTF-8 can write."""
-    point = order.choice((order.randrange(0x80), order.randrange(0xD800), order.randrange(0xE000, 0x110000)))
-    return point
+    return order.choice((order.randrange(0x80), order.randrange(0xD800), order.randrange(0xE000, 0x110000)))

@@ -109,11 +109,6 @@ class Settings(BaseSettings):
     max_attempts: PositiveInt = Field(
         MAX_ATTEMPTS, description="attempts of one request, as its client counts them; later ones are refused"
     )
-    drain_delay_s: NonNegativeFloat = Field(
-        0.0,
-        description="seconds between not being ready and refusing requests when the server stops; "
-        "behind a load balancer the time of two of its checks",
-    )
     grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
     admin_host: str = Field(
         "127.0.0.1", description="address of the ports for operators; another needs tokens or mutual TLS"

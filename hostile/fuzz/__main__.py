@@ -1,5 +1,5 @@
-"""`make fuzz MINUTES=n SEED=n`: coverage-guided fuzzing of a request's way to the tokens, in process, beside structured and
-damaged calls against the port of a real server."""
+"""`make fuzz MINUTES=n SEED=n`: coverage-guided fuzzing of a request's way to the tokens, in process, beside
+structured and damaged calls against the port of a real server."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostile.checks import Check
-from hostile.fuzz.parsing import write_seeds
+from hostile.fuzz.inputs import write_seeds
 from hostile.serving import BREAK
 
 SEEDS = 20
@@ -66,11 +66,12 @@ class CoverageGuided:
             self._process.kill()
             self._process.wait()
         log = self._log.read_text(encoding="utf-8", errors="replace")
-        covered = re.findall(r"cov: (\d+) ft: (\d+)", log) or [("0", "0")]
+        edges, features = (re.findall(r"cov: (\d+) ft: (\d+)", log) or [("0", "0")])[-1]
         return Explored(
             _stat(log, "number_of_executed_units"),
             _stat(log, "average_exec_per_sec"),
-            *map(int, covered[-1]),
+            int(edges),
+            int(features),
             status,
             log,
         )

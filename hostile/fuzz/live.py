@@ -1,5 +1,5 @@
-"""Structured and damaged calls, and damaged connections, against the port of a real server. Examples come from hypothesis,
-which makes a failing one smaller and prints it."""
+"""Structured and damaged calls, and damaged connections, against the port of a real server. Examples come from
+hypothesis, which makes a failing one smaller and prints it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from hypothesis import strategies as st
 from hostile.fuzz.frames import answers, conversation
 from hostile.fuzz.strategies import LONG_S, Call, calls
 from hostile.server import ServerProcess
-from hostile.verdicts import PERMITTED, told_internals
+from hostile.verdicts import CLIENT_GAVE_UP, PERMITTED, told_internals
 
 HANG_S = 3 * LONG_S
 """A call that has no status by then never gets one."""
+PHASES = (Phase.generate, Phase.shrink)
 EXAMPLES = 250
 """In a round; between two rounds the clock is looked at."""
-CLIENT_GAVE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
-"""What grpc's client makes of a call that ends, whatever its status, while it still sends requests."""
 UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
 
 
@@ -49,7 +48,7 @@ class Live:
         return self.statuses.total()
 
     def run(self, first_seed: int, seconds: float) -> int:
-        """Rounds until the time is over, at least one; how many. Raises ViolationError, with the example in its notes."""
+        """Rounds until the time is over, at least one; how many. Raises ViolationError, noting the example."""
         ends_at = time.monotonic() + seconds
         number = 0
         with asyncio.Runner() as runner:
@@ -66,7 +65,7 @@ class Live:
             max_examples=EXAMPLES,
             deadline=None,
             database=None,
-            phases=(Phase.generate, Phase.shrink),
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
         )
         @given(st.lists(calls(), min_size=1, max_size=12), st.lists(st.integers(0, 2**32), max_size=1))

@@ -1,8 +1,6 @@
-"""`python -m hostile.fuzz.parsing STORE [--break FILE]... -- [libFuzzer's options]`: coverage-guided fuzzing of a request's
-way from bytes to tokens (libFuzzer through atheris). A crash is any exception that is no ServiceError, and a status whose
-details tell of the inside.
-
-An input is a byte that picks the method, then the messages, each after two bytes of length where requests stream.
+"""`python -m hostile.fuzz.parsing STORE [--break FILE]... -- [libFuzzer's options]`: coverage-guided fuzzing of a
+request's way from bytes to tokens (libFuzzer through atheris). A crash is any exception that is no ServiceError, and a
+status whose details tell of the inside.
 """
 
 from __future__ import annotations
@@ -18,21 +16,16 @@ import atheris
 with atheris.instrument_imports(
     include=["service", "google.protobuf"], exclude=["service.pb"], enable_loader_override=False
 ):
-    import service.server
+    import service.server  # noqa: F401
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from hostile.fuzz.in_process import REACHED, InProcess
+from hostile.fuzz.inputs import LONGEST, join, split
 from hostile.messages import fill
-from hostile.methods import METHODS, Method
+from hostile.methods import METHODS
 from hostile.serving import BREAK
 from hostile.verdicts import PERMITTED, told_internals
-
-LONGEST = 4096
-"""Bytes of an input."""
-_LENGTH = 2
-"""Bytes of the length before each message where requests stream."""
 
 
 class CrashError(Exception):
@@ -60,26 +53,6 @@ class Target:
             raise CrashError(f"{method.path}: {status.code.name} tells {what}: {status.details}")
 
 
-def split(data: bytes) -> tuple[Method, tuple[bytes, ...]]:
-    """The method and the messages that an input, of at least a byte, stands for."""
-    method, rest = METHODS[data[0] % len(METHODS)], data[1:]
-    if not method.requests_stream:
-        return method, (rest,)
-    requests = []
-    while len(rest) >= _LENGTH:
-        length = int.from_bytes(rest[:_LENGTH], "big")
-        requests.append(rest[_LENGTH : _LENGTH + length])
-        rest = rest[_LENGTH + length :]
-    return method, tuple(requests)
-
-
-def join(method: Method, requests: tuple[bytes, ...]) -> bytes:
-    """The input that stands for a method and its messages."""
-    if method.requests_stream:
-        requests = tuple(len(request).to_bytes(_LENGTH, "big") + request for request in requests)
-    return bytes([METHODS.index(method)]) + b"".join(requests)
-
-
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
     """libFuzzer's mutation of the bytes, or the same message with some fields anew, or another message."""
     order = random.Random(seed)
@@ -98,15 +71,6 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         return bytes(atheris.Mutate(data, max_size))
     changed[place] = fill(message, order, share=0.1).SerializeToString()
     return join(method, tuple(changed))[:max_size]
-
-
-def write_seeds(folder: Path, seed: int, number: int) -> None:
-    """Inputs to begin with: undamaged and damaged requests of every method."""
-    order = random.Random(seed)
-    for method in METHODS:
-        for place in range(number):
-            data = join(method, method.requests(order))
-            (folder / f"{method.path.rpartition('/')[2]}-{place}").write_bytes(data[:LONGEST])
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
@@ -61,7 +61,7 @@ def calls(draw: st.DrawFn) -> Call:
     )
 
 
-def messages(descriptor: Descriptor) -> st.SearchStrategy[Message]:
+def messages(descriptor: Any) -> st.SearchStrategy[Message]:
     """Messages of this type: texts and names always, a few of the other fields."""
     main = {field.name: _values(field) for field in descriptor.fields if is_main(field)}
     others = {field.name: field for field in descriptor.fields if not is_main(field)}
@@ -77,12 +77,12 @@ def messages(descriptor: Descriptor) -> st.SearchStrategy[Message]:
     return build()
 
 
-def _values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+def _values(field: Any) -> st.SearchStrategy[Any]:
     one = _one_value(field)
     return st.lists(one, max_size=3) if field.is_repeated else one
 
 
-def _one_value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+def _one_value(field: Any) -> st.SearchStrategy[Any]:
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_MESSAGE:
             return st.deferred(lambda: messages(field.message_type))

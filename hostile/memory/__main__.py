@@ -1,5 +1,5 @@
-"""`make memory`: 100,000 streams, a third of them cancelled, with 1,000,000 decoder steps, then 30,000 requests that are
-refused; what the server's memory grows by."""
+"""`make memory`: 100,000 streams, a third of them cancelled, with 1,000,000 decoder steps; 10,000 that are cancelled in
+the queue; 50,000 requests that are refused; and what the server's memory grows by."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def main() -> int:
 
 def _figures(plan: Plan, measured: Measured, seconds: float) -> str:
     slope = growth(measured.streams)
+    streams, waiting, refused = (samples[-1].done for samples in (measured.streams, measured.waiting, measured.refused))
+    statuses = ", ".join(f"{number:,} {code}" for code, number in sorted(measured.statuses.items()))
     return (
-        f"Seed {plan.seed}, {seconds:,.0f} s: {measured.streams[-1].done:,.0f} streams with {measured.num_steps:,} decoder "
-        f"steps, {measured.refused[-1].done:,.0f} refused; {slope.resident:.1f} bytes resident and {slope.allocated:.1f} "
-        f"allocated more after each stream. Statuses: "
-        + ", ".join(f"{number:,} {code}" for code, number in sorted(measured.statuses.items()))
-        + "."
+        f"Seed {plan.seed}, {seconds:,.0f} s: {streams:,.0f} streams with {measured.num_steps:,} decoder steps, "
+        f"{waiting:,.0f} cancelled in the queue, {refused:,.0f} refused. {slope.resident:.1f} bytes resident and "
+        f"{slope.allocated:.1f} allocated more after each stream. Statuses: {statuses}."
     )
 
 

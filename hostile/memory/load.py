@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -72,7 +73,8 @@ class Load:
             pb.TranslateRequest(model=MODEL, texts=["ba" * 8000]).SerializeToString(),
             b"\x0a\xff\xff\xff",
         )[kind]
-        call = self._channel.unary_unary(f"{SERVICE}/Translate")(data, timeout=DEADLINE_S)
+        make: Any = self._channel.unary_unary
+        call = make(f"{SERVICE}/Translate")(data, timeout=DEADLINE_S)
         try:
             await call
         except grpc.aio.AioRpcError as error:

@@ -56,7 +56,9 @@ class AsyncClient:
         target = target_of(address)
         self.address = target.shown
         options = [*channel_options(connect_timeout_s), *target.options]
-        self._channel = open_async_channel(target.name, options, credentials or credentials_from(), tracing_interceptors())
+        self._channel = open_async_channel(
+            target.name, options, credentials or credentials_from(), tracing_interceptors()
+        )
         self._retries = make_retries(self.address, retry, on_retry)
         self._stub = TranslationServiceStub(self._channel)
 

@@ -32,7 +32,7 @@ def cancel(call: Any) -> None:
 
 
 def status_of(call: Any) -> tuple[Any, str, Any]:
-    """Code, details and trailing metadata of such a stream, once it has ended; one that is traced does not tell more than
+    """Code, details and trailing metadata of such a stream, once it has ended; one that is traced tells no more than
     that it has ended well."""
     if isinstance(call, Generator):
         return grpc.StatusCode.OK, "", ()

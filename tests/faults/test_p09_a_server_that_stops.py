@@ -103,16 +103,18 @@ def test_within_the_drain_delay_a_server_is_not_ready_and_still_serves(small_sto
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(small_store: Path, second: signal.Signals) -> None:
     """A second signal while translations run: the process ends at once with 128 + the signal's number."""
-    with started(*command(small_store, "--grace-s", "600", alterations=("step_s=2",))) as (process, server):
-        with grpc.insecure_channel(server.address) as channel:
-            call = TranslationServiceStub(channel).StreamTranslate(long_request())
-            next(call)
-            process.send_signal(signal.SIGTERM)
-            until(lambda: not is_ready(server))
-            process.send_signal(second)
-            assert process.wait(LIMIT_S) == 128 + second
-            with pytest.raises(grpc.RpcError):
-                list(call)
+    with (
+        started(*command(small_store, "--grace-s", "600", alterations=("step_s=2",))) as (process, server),
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        call = TranslationServiceStub(channel).StreamTranslate(long_request())
+        next(call)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: not is_ready(server))
+        process.send_signal(second)
+        assert process.wait(LIMIT_S) == 128 + second
+        with pytest.raises(grpc.RpcError):
+            list(call)
 
 
 @pytest.mark.fault(57)

@@ -1,14 +1,12 @@
-"""A cancelled request keeps its slot."""
+"""A running request that is cancelled keeps its place among those that run."""
 
 from service.engine.scheduler import Scheduler
 
-cancelled = []
 cancel = Scheduler.cancel
 
 
 def forgets(self, request_id):
-    cancelled.append(request_id)
-    if len(cancelled) % 20:
+    if self.is_waiting(request_id):
         cancel(self, request_id)
 
 

@@ -1,0 +1,36 @@
+"""Streams that are cancelled while they wait for a slot: nothing has been written to them, so that all that is left of
+one is what the server itself has forgotten to give back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from hostile.server import ServerProcess
+from hostile.texts import MODEL
+from service.pb import translation_pb2 as pb
+from service.pb.translation_pb2_grpc import TranslationServiceStub
+
+NUM_WAITING = 100
+NUM_LOOKS = 50
+OCCUPANT = pb.StreamTranslateRequest(
+    model=MODEL, text="ba ce", options=pb.DecodingOptions(beam_size=32, min_length=255)
+)
+WAITING = pb.StreamTranslateRequest(model=MODEL, text="ba ce")
+
+
+async def cancel_waiting(server: ServerProcess, number: int) -> None:
+    """So many, in hundreds, while long beam searches hold every slot."""
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = TranslationServiceStub(channel)
+        for _ in range(number // NUM_WAITING):
+            occupants = [stub.StreamTranslate(OCCUPANT) for _ in range(8)]
+            await asyncio.sleep(0.2)
+            waiting = [stub.StreamTranslate(WAITING) for _ in range(NUM_WAITING)]
+            for _ in range(NUM_LOOKS):
+                if (await asyncio.to_thread(server.balance)).queue_depth >= NUM_WAITING:
+                    break
+            for call in (*waiting, *occupants):
+                call.cancel()
+            await asyncio.to_thread(server.settled_balance, timeout_s=5.0)

@@ -1,0 +1,43 @@
+"""Promise 6 for a few seconds, as `make memory` does for 100,000 streams; and a server that breaks it."""
+
+from pathlib import Path
+
+import pytest
+
+from hostile.growth import MIB, Growth, Sample, draw, growth
+from hostile.memory.measuring import MOST_FORGOTTEN, Plan, measure
+from hostile.server import Memory, serving
+
+SHORT = Plan(num_rounds=6, streams=60, waiting=200, refused=60)
+
+
+async def test_a_cancelled_stream_leaves_nothing_behind(tiny_store: Path, tmp_path: Path) -> None:
+    with serving(tiny_store, tmp_path / "log") as server:
+        measured = await measure(server, SHORT)
+    assert growth(measured.waiting).allocated < MOST_FORGOTTEN
+    assert [check for check in measured.checks()[3:] if not check.holds] == []
+    assert measured.num_steps > 6 * 60 * 5
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_noticed(
+    tiny_store: Path, tmp_path: Path, broken: Path
+) -> None:
+    with serving(tiny_store, tmp_path / "log", broken_by=[broken / "cancellation_swallowed.py"]) as server:
+        measured = await measure(server, SHORT)
+    assert growth(measured.waiting).allocated > 2 * MOST_FORGOTTEN
+    assert not measured.checks()[0].holds
+
+
+def test_growth_is_the_slope_of_the_last_half() -> None:
+    warm_up = [Sample(done, Memory(1000 * done, 0)) for done in range(5)]
+    samples = [*warm_up, *(Sample(done, Memory(50_000 + 7 * done, 3 * done)) for done in range(5, 10))]
+    slope = growth(samples)
+    assert slope == Growth(pytest.approx(7.0), pytest.approx(3.0))
+    with pytest.raises(ValueError, match="needs four"):
+        growth(samples[:3])
+
+
+def test_the_curve_is_a_picture(tmp_path: Path) -> None:
+    samples = [Sample(done, Memory(100 * MIB, 50 * MIB)) for done in range(4)]
+    draw({"server": samples}, "streams", tmp_path / "reports" / "memory.png")
+    assert (tmp_path / "reports" / "memory.png").read_bytes().startswith(b"\x89PNG")

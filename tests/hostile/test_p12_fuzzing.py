@@ -1,0 +1,77 @@
+"""Promise 12 for a few seconds, as `make fuzz` does for as long as one likes; and servers that break it."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase
+
+from hostile.fuzz import live
+from hostile.fuzz.__main__ import fuzz
+from hostile.fuzz.inputs import join, split
+from hostile.methods import METHODS
+from hostile.verdicts import told_internals
+
+pytestmark = pytest.mark.usefixtures("short")
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "EXAMPLES", 40)
+    monkeypatch.setattr(live, "PHASES", (Phase.generate,))
+
+
+@pytest.mark.fault(1, 2, 3, 8, 9, 10, 12, 13, 14, 18)
+def test_random_and_damaged_requests_get_a_status_that_tells_nothing(tiny_store: Path, tmp_path: Path) -> None:
+    """Whatever is sent, the status is a permitted one and quotes nothing; no call hangs, no state is left."""
+    checks, figures = fuzz(tiny_store, tmp_path, seed=1, seconds=3.0)
+    assert len(checks) == 4
+    assert [check for check in checks if not check.holds] == []
+    assert "executions a second" in figures
+
+
+def test_the_fuzzers_notice_a_check_that_raises_an_error_of_its_own(
+    tiny_store: Path, tmp_path: Path, broken: Path
+) -> None:
+    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=6.0, broken_by=[broken / "validator_raises.py"])
+    parsing, calls, *_ = checks
+    assert not parsing.holds
+    assert "INTERNAL" in parsing.found
+    assert not calls.holds
+    assert "INTERNAL" in calls.found
+
+
+def test_the_fuzzer_notices_streams_that_stay_open(tiny_store: Path, tmp_path: Path, broken: Path) -> None:
+    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=1.0, broken_by=[broken / "streams_stay_open.py"])
+    assert [check.promise for check in checks if not check.holds] == [checks[2].promise]
+    assert "opened" in checks[2].found
+
+
+def test_the_fuzzer_notices_slots_that_leak(
+    tiny_store: Path, tmp_path: Path, broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "HANG_S", 6.0)
+    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=20.0, broken_by=[broken / "slots_leak.py"])
+    assert not checks[1].holds
+    assert "hangs" in checks[1].found
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.path)
+def test_an_input_stands_for_the_messages_it_was_made_of(method) -> None:
+    requests = (b"one", b"", b"three") if method.requests_stream else (b"one",)
+    assert split(join(method, requests)) == (method, requests)
+
+
+@pytest.mark.parametrize(
+    ("details", "what"),
+    [
+        ("Traceback (most recent call last)", "a traceback"),
+        ("no such file: /usr/lib/model", "a path"),
+        ("Unexpected <class 'DecodeError'>", "a class"),
+        ("in service.engine.runner", "a module"),
+        ("no piece 'ba zqxv'", "what the client wrote"),
+        ("no such model is loaded; ListModels tells which there are", None),
+        ("max_length is 300; it must be from 1 to 256, or 0 for 256", None),
+    ],
+)
+def test_details_that_tell_of_the_inside_are_noticed(details: str, what: str | None) -> None:
+    assert told_internals(details) == what
