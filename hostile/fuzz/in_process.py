@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from hostile.methods import METHODS, Method
-from service.engine.engine import EditableTranslation
+from service.engine.editing import EditableTranslation
 from service.engine.pool import EnginePool
 from service.engine.request import StepResult
 from service.errors import QueueFullError

@@ -49,8 +49,8 @@ def _summary(plan: Plan, outcome: Outcome) -> str:
     calls = sum(counts.total() for counts in outcome.book.statuses.values())
     return (
         f"Seed {plan.seed}, {plan.seconds / 60:g} minutes, {plan.num_workers} workers: {outcome.num_played:,} "
-        f"scenarios, {calls:,} calls; {outcome.book.num_compared:,} complete answers compared, byte for byte, with those "
-        "that the idle server gave at the start."
+        f"scenarios, {calls:,} calls; {outcome.book.num_compared:,} complete answers compared, byte for byte, with "
+        "those that the idle server gave at the start."
     )
 
 
