@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc.aio
 
 from benchmarks.until_stopped import serve_until_stopped
+from service.admission.gate import Gate
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
 from service.loading import assemble
@@ -17,6 +18,7 @@ from service.metrics import Metrics
 from service.model.onnx_model import OnnxModel
 from service.pb.translation_pb2_grpc import add_TranslationServiceServicer_to_server
 from service.registry import Registry
+from service.server import CHANNEL_OPTIONS
 from service.servicer import TranslationServicer
 from service.settings import Settings
 
@@ -28,7 +30,10 @@ async def serve(folder: Path) -> None:
     model = assemble(onnx_model, "{}", settings, metrics, on_failure=lambda error: sys.exit(str(error)))
     model.engine.start()
     registry.add(model)
-    server = grpc.aio.server(interceptors=(StatusInterceptor(Calls([metrics]), max_call_s=settings.max_call_s),))
+    interceptor = StatusInterceptor(
+        Calls([metrics]), gate=Gate(lambda: [model.admission]).check, max_call_s=settings.max_call_s
+    )
+    server = grpc.aio.server(interceptors=(interceptor,), options=CHANNEL_OPTIONS)
     servicer = TranslationServicer(registry, max_texts=settings.max_texts, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
     await serve_until_stopped(server)

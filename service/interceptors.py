@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
+REFUSALS = (QueueFullError, StoppingError, EngineFailedError)
+"""What may succeed later or elsewhere: the caller is always told when to try again."""
 REQUEST_ID = "x-request-id"
 """Metadata that names a request: from the client, or of our own making; always in the trailing metadata."""
 REQUEST_ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
@@ -120,7 +122,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 yield
             call.code = grpc.StatusCode.OK.name
         except ServiceError as error:
-            if (pushback := error.pushback_ms) is None and isinstance(error, StoppingError | EngineFailedError):
+            if (pushback := error.pushback_ms) is None and isinstance(error, REFUSALS):
                 pushback = pushback_ms(RESTART_S)
             if pushback is not None:
                 trailing.append((PUSHBACK, str(pushback)))
