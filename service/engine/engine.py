@@ -78,14 +78,12 @@ class Engine:
         self._max_editable = limits.max_slots
         self.num_rows_promised = 0
         """Rows that the translations under way may come to take, waiting ones too."""
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._delivery: Delivery | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; translations are delivered to the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._delivery = Delivery(self._loop)
+        self._delivery = Delivery(asyncio.get_running_loop())
         self._thread.start()
 
     async def stop(self, *, timeout_s: float = 5.0) -> bool:
@@ -201,8 +199,8 @@ class Engine:
             with self._wake:
                 self._failure = error
             self._end_all(EngineFailedError("the model's engine has failed"))
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._on_failure, error)
+            assert self._delivery is not None
+            self._delivery.loop.call_soon_threadsafe(self._on_failure, error)
 
     def _wait(self) -> None:
         with self._wake:
