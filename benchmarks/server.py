@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc.aio
 
 from benchmarks.until_stopped import serve_until_stopped
+from service.admission.gate import Gate
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
 from service.loading import assemble
@@ -20,6 +21,7 @@ from service.registry import Registry
 from service.security.access import Access
 from service.servicer import TranslationServicer
 from service.settings import Settings
+from service.transport import server_options
 from service.validation import Limits
 
 
@@ -35,10 +37,14 @@ async def serve(folder: Path) -> None:
         Calls([metrics, registry]),
         limits=limits,
         access=Access(),
+        gate=Gate(lambda: [model.admission]).check,
         max_call_s=settings.max_call_s,
         max_write_stall_s=settings.max_write_stall_s,
     )
-    server = grpc.aio.server(interceptors=(interceptor,))
+    options = server_options(
+        max_message_bytes=settings.max_message_bytes, max_concurrent_streams=settings.max_concurrent_streams
+    )
+    server = grpc.aio.server(interceptors=(interceptor,), options=options)
     servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
     await serve_until_stopped(server)

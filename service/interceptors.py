@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
+REFUSALS = (QueueFullError, StoppingError, EngineFailedError)
+"""What may succeed later or elsewhere: the caller is always told when to try again."""
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
 STATUS_S = 1.0
@@ -257,7 +259,7 @@ async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequen
     code = STATUS[type(error)]
     call.code = code.name
     pushback = error.pushback_ms
-    if pushback is None and isinstance(error, StoppingError | EngineFailedError):
+    if pushback is None and isinstance(error, REFUSALS):
         pushback = pushback_ms(RESTART_S)
     told = () if pushback is None else ((PUSHBACK, str(pushback)),)
     with suppress(TimeoutError):

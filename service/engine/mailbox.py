@@ -90,12 +90,12 @@ class Delivery:
     not keep new calls waiting until all of its messages are sent."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._events: deque[tuple[Mailbox, Event]] = deque()
 
     def deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
         """Of any thread."""
-        self._loop.call_soon_threadsafe(self._take, events)
+        self.loop.call_soon_threadsafe(self._take, events)
 
     def _take(self, events: list[tuple[Mailbox, Event]]) -> None:
         is_idle = not self._events
@@ -108,4 +108,4 @@ class Delivery:
             mailbox, event = self._events.popleft()
             mailbox.post(event)
         if self._events:
-            self._loop.call_soon(self._post)
+            self.loop.call_soon(self._post)

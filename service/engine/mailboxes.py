@@ -18,13 +18,11 @@ class Mailboxes:
 
     def __init__(self) -> None:
         self._mailboxes: dict[int, Mailbox] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._delivery: Delivery | None = None
 
     def open(self) -> None:
         """Events go to the event loop that runs now."""
-        self._loop = asyncio.get_running_loop()
-        self._delivery = Delivery(self._loop)
+        self._delivery = Delivery(asyncio.get_running_loop())
 
     def __contains__(self, request_id: int) -> bool:
         return request_id in self._mailboxes
@@ -56,9 +54,9 @@ class Mailboxes:
 
     def on_loop(self, call: Callable[[_Argument], None], argument: _Argument) -> None:
         """Call on the event loop; nothing, where that has ended and left this thread behind."""
-        assert self._loop is not None
+        assert self._delivery is not None
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call, argument)
+            self._delivery.loop.call_soon_threadsafe(call, argument)
 
     def _post(self, events: list[tuple[Mailbox, Event]]) -> None:
         if events:

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from service.engine.fair_queue import FairQueue
 from service.engine.request import Request
 
+UNWATCHED_FACTOR = 16
+"""How many times as many tokens one encode may take while nobody waits for the next token of a running request: then
+many that join together share more steps."""
+
 
 @dataclass(frozen=True)
 class Limits:
     """max_slots rows share a step; joining requests take at most max_encode_tokens source tokens, padded to
-    length_multiple, between two steps (one request always may)."""
+    length_multiple, between two steps that somebody watches (one request always may)."""
 
     max_slots: int
     max_encode_tokens: int
@@ -81,16 +85,22 @@ class Scheduler:
         joining: list[Request] = []
         longest = 0
         multiple = self._limits.length_multiple
+        most_tokens = self._limits.max_encode_tokens * (1 if self._is_watched else UNWATCHED_FACTOR)
         while (request := self._queue.first(now)) is not None:
             if self._num_rows + request.decoding.num_rows > self._limits.max_slots:
                 break
             longest = max(longest, -(-len(request.source_ids) // multiple) * multiple)
-            if joining and longest * (len(joining) + 1) > self._limits.max_encode_tokens:
+            if joining and longest * (len(joining) + 1) > most_tokens:
                 break
             self._queue.take(request)
             self._running[request.request_id] = request
             joining.append(request)
         return Schedule(tuple(joining), expired)
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether somebody waits for the next token of a running request."""
+        return any(request.streamed for request in self._running.values())
 
     def _expire(self, now: float) -> tuple[int, ...]:
         known = (*self._queue, *self._running.values())

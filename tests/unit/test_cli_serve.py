@@ -11,8 +11,8 @@ from service.settings import Settings
 
 @pytest.fixture
 def fake_server_module(monkeypatch):
-    """Stands in for the server; `settings` collects what it was run with, `error` is raised if set."""
-    module = types.ModuleType("service.server")
+    """Stands in for what serves; `settings` collects what it was run with, `error` is raised if set."""
+    module = types.ModuleType("service.supervisor")
     module.settings = []
     module.error = None
 
@@ -23,7 +23,7 @@ def fake_server_module(monkeypatch):
         return 0
 
     module.run = run
-    monkeypatch.setitem(sys.modules, "service.server", module)
+    monkeypatch.setitem(sys.modules, "service.supervisor", module)
     return module
 
 
