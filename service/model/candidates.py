@@ -65,7 +65,9 @@ class Candidates:
         """The rows whose results nobody may use, and why: the culprits, and those with a log-probability or a weight
         that is no finite number. with_attention: fetch that from a device for it; on the host it is looked at anyway,
         since products of 8 bits make finite numbers of whatever they are given."""
-        attention = self.attention if with_attention or isinstance(self._attention, np.ndarray) else None
+        attention = self._attention
+        if not isinstance(attention, np.ndarray):
+            attention = self.attention if with_attention else None
         if _is_finite(self.log_probabilities) and (attention is None or _is_finite(attention)):
             return self.culprits
         results = [self.log_probabilities] if attention is None else [self.log_probabilities, attention]
