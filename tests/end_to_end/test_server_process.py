@@ -33,11 +33,13 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
         assert word in line[0]
 
 
+@pytest.mark.fault(50)
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA is here, so it is not refused"
 )
 @pytest.mark.parametrize("providers", ["cuda", "cuda,cpu", "cuda:device_id=1,cpu"])
 def test_cuda_where_there_is_none_is_refused_with_the_reason(shipped_store: Path, providers: str) -> None:
+    """CUDA is asked for and is not there: the server does not start, whatever comes after CUDA in the list."""
     result = serve("--model-store", str(shipped_store), "--execution-providers", providers)
     assert_refused(result, "CUDAExecutionProvider")
 

@@ -40,6 +40,8 @@ STEP_S = 0.15
 class SlowRows:
     """Copies each source, one token in STEP_S seconds."""
 
+    target_size = 20
+
     def __init__(self) -> None:
         self.sources: list[list[int]] = []
         self.made_at: list[float] = []

@@ -191,3 +191,38 @@ def test_carried_states_change_places_and_are_not_copied(load_pair) -> None:
     slots.step()
     assert slots._bound is bound
     assert {name: (states._memory[name].address, states._new[name].address) for name in states._new} == before
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("culprit", range(3))
+def test_rows_that_are_run_apart_from_a_culprit_go_on_bit_for_bit(pair, culprit: int, on_device: bool) -> None:
+    undisturbed, disturbed = Slots(pair[0], 4), Slots(put_on_device(pair[1], None if on_device else ()), 4)
+    others = [row for row in range(3) if row != culprit]
+    for slots in (undisturbed, disturbed):
+        slots.join(slots.encode(SOURCES), [1, 2, 3])
+    for age in range(6):
+        for slots in (undisturbed, disturbed):
+            slots.choose([10 + age, 20 + age, 30 + age])
+        if age in (2, 3):
+            disturbed._token_ids[culprit] = 10**6
+        expected, made = undisturbed.step(), disturbed.step()
+        assert set(made.culprits) == ({culprit} if age in (2, 3) else set())
+        np.testing.assert_array_equal(made.logits[others], expected.logits[others])
+        np.testing.assert_array_equal(made.ids[others], expected.ids[others])
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_nothing_of_a_wiped_row_is_left_for_the_next_one(load_pair, on_device: bool) -> None:
+    _, model = load_pair("transformer")
+    slots = Slots(put_on_device(model, None if on_device else ()), 2)
+    slots.join(slots.encode(SOURCES[:2]))
+    for _ in range(3):
+        slots.step()
+    kept = slots.save(0).states
+    slots.wipe(1)
+    growing = [state.name for state in model.manifest.states_of("growing")]
+    assert growing
+    for name in growing:
+        assert not slots.save(1).states[name].any()
+        np.testing.assert_array_equal(slots.save(0).states[name], kept[name])
+        assert kept[name].any()
