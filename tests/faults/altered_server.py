@@ -1,7 +1,7 @@
 """The server as it ships, with other timing: what would take minutes takes a second, and a step can be slow.
 
-Arguments: alterations such as `service.transport:IDLE_MS=1000`, `step_s=0.05` for every step, `load_s=5` for every model
-or `num_files=64` for the most open files, then `--`, then those of `stepstream`.
+Arguments: alterations such as `service.transport:IDLE_MS=1000`, `step_s=0.05` for every step, `load_s=5` for every
+model or `num_files=64` for the most open files, then `--`, then those of `stepstream`.
 """
 
 from __future__ import annotations
