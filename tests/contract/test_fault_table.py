@@ -14,7 +14,7 @@ HEAD = "import pytest\n\n\n@pytest.mark.fault({numbers})\ndef test_one():\n    {
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments)
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
 
 
 def run_alone(tmp_path: Path, option: str, *, numbers: str, body: str) -> subprocess.CompletedProcess[str]:

@@ -24,6 +24,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 
@@ -127,7 +128,12 @@ class Connection:
         if not content:
             self.is_closed = True
             return []
-        events = self.h2.receive_data(content)
+        try:
+            events = self.h2.receive_data(content)
+        except ProtocolError:
+            if self.farewell is None:
+                raise
+            return []  # `h2` takes nothing any more once the server has said goodbye
         self.events.extend(events)
         with contextlib.suppress(OSError):
             self.flush()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -20,10 +19,12 @@ import pytest
 
 from service.client.client import Client
 from service.client.server_process import READY_LINE, ServerProcess
+from service.engine.runner import Runner
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 from service.server import Server
 from service.settings import Settings
+from tests.faults.altered_server import LOADING
 from tests.faults.commands import LIMIT_S, MODEL, NUM_TOKENS, SENTENCE, command, long_request, short_request, until
 
 SLOW = ("step_s=0.02",)
@@ -118,15 +119,13 @@ def test_a_second_signal_ends_the_process_at_once(small_store: Path, second: sig
 
 
 @pytest.mark.fault(57)
-def test_a_thread_that_hangs_does_not_keep_the_process(small_store: Path, tmp_path: Path) -> None:
-    """A model's file that never comes, as on a dead disk: SIGTERM ends the process all the same, with status 1."""
-    shutil.copytree(small_store, tmp_path / "store")
-    [version] = (tmp_path / "store" / MODEL).iterdir()
-    (version / "encoder.onnx").unlink()
-    os.mkfifo(version / "encoder.onnx")
-    arguments = command(tmp_path / "store", "--grace-s", "0.5", alterations=("service.server:LAST_THREADS_S=1",))
+def test_a_thread_that_hangs_does_not_keep_the_process(small_store: Path) -> None:
+    """A model that never comes, as from a dead disk: SIGTERM ends the process all the same, with status 1."""
+    alterations = ("load_s=1000", "service.server:LAST_THREADS_S=1")
+    arguments = command(small_store, "--grace-s", "0.5", alterations=alterations)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(5)
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"{LOADING}\n"
         process.send_signal(signal.SIGTERM)
         output, log = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
@@ -135,7 +134,16 @@ def test_a_thread_that_hangs_does_not_keep_the_process(small_store: Path, tmp_pa
 
 
 @pytest.mark.parametrize("method", ["Translate", "StreamTranslate", "TranslateInteractive"])
-async def test_every_stream_is_released_when_a_server_stops_in_the_middle(small_store: Path, method: str) -> None:
+async def test_every_stream_is_released_when_a_server_stops_in_the_middle(
+    small_store: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_step = Runner.step
+
+    def slow_step(runner: Runner) -> Any:
+        time.sleep(0.05)
+        return real_step(runner)
+
+    monkeypatch.setattr(Runner, "step", slow_step)
     settings = Settings(port=0, metrics_port=0, model_store=small_store, verify_certificates=False, grace_s=0.01)
     server = Server(settings)
     await server.start()
@@ -153,4 +161,16 @@ async def test_every_stream_is_released_when_a_server_stops_in_the_middle(small_
             while not server._calls._running:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await server.stop()
-        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await last_of(call)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def last_of(call: Any) -> None:
+    """Take all that the server has sent."""
+    async with asyncio.timeout(LIMIT_S):
+        if isinstance(call, grpc.aio.UnaryUnaryCall):
+            await call
+        else:
+            while await call.read() is not grpc.aio.EOF:
+                pass
