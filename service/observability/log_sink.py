@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import queue
+import select
 import threading
 import time
 
 MAX_LINES = 4096
 """Lines that wait while nobody reads; further ones are dropped and counted."""
+GATHER_S = 0.02
+"""How long the thread lets lines come together, so that it seldom takes the interpreter from those who work."""
 _POLL_S = 0.01
 
 
@@ -18,8 +20,12 @@ class LogSink:
 
     def __init__(self, descriptor: int, *, max_lines: int = MAX_LINES) -> None:
         self._descriptor = descriptor
-        self._lines: queue.Queue[str] = queue.Queue(max_lines)
+        self._max_lines = max_lines
         self._lock = threading.Lock()
+        self._lines: list[bytes] = []
+        self._num_taken = 0
+        self._has_lines = threading.Event()
+        self._is_closing = threading.Event()
         self.num_dropped = 0
         """Lines that were not written, since too many waited or the descriptor refused them."""
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
@@ -27,10 +33,13 @@ class LogSink:
 
     def write(self, text: str) -> int:
         """Whole lines, from any thread."""
-        try:
-            self._lines.put_nowait(text)
-        except queue.Full:
-            self._drop()
+        with self._lock:
+            if len(self._lines) + self._num_taken < self._max_lines:
+                self._lines.append(text.encode("utf-8", "backslashreplace"))
+            else:
+                self.num_dropped += 1
+        if not self._has_lines.is_set():
+            self._has_lines.set()
         return len(text)
 
     def flush(self) -> None:
@@ -38,23 +47,41 @@ class LogSink:
 
     def close(self, *, timeout_s: float) -> bool:
         """Write what waits; False where that is not done in time. The thread is then left behind."""
+        self._is_closing.set()
         deadline = time.monotonic() + timeout_s
-        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+        while (is_left := bool(self._lines or self._num_taken)) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        return not self._lines.unfinished_tasks
+        return not is_left
 
     def _write_all(self) -> None:
         while True:
-            line = self._lines.get()
-            try:
-                _write(self._descriptor, line.encode("utf-8", "backslashreplace"))
-            except OSError:
-                self._drop()
-            self._lines.task_done()
+            self._has_lines.wait()
+            self._is_closing.wait(GATHER_S)
+            self._has_lines.clear()
+            with self._lock:
+                lines, self._lines = self._lines, []
+                self._num_taken = len(lines)
+            while lines:
+                group, lines = _cut(lines)
+                try:
+                    _write(self._descriptor, b"".join(group))
+                except OSError:
+                    with self._lock:
+                        self.num_dropped += len(group)
+                with self._lock:
+                    self._num_taken = len(lines)
 
-    def _drop(self) -> None:
-        with self._lock:
-            self.num_dropped += 1
+
+def _cut(lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """The first lines that a pipe takes in one piece, at least one, and the rest: processes that share a pipe do not
+    write into each other's lines."""
+    size = number = 0
+    for line in lines:
+        size += len(line)
+        if number and size > select.PIPE_BUF:
+            break
+        number += 1
+    return lines[:number], lines[number:]
 
 
 def _write(descriptor: int, data: bytes) -> None:
