@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from service.model.manifest import read_manifest
+from service.model.bundle import read_manifest
 from service.model.placeholders import PLACEHOLDER
 from service.model.text import Texts, open_texts
 from service.pb import translation_pb2 as pb

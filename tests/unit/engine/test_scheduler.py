@@ -57,8 +57,16 @@ def test_an_expired_request_leaves_wherever_it_is() -> None:
     assert ids(schedule.joining) == [2]
 
 
+def watched_scheduler(**values: int) -> Scheduler:
+    """One whose first request, 99, runs and is streamed."""
+    scheduler = Scheduler(limits(**values))
+    scheduler.submit(request(99))
+    assert ids(scheduler.schedule(0.0).joining) == [99]
+    return scheduler
+
+
 def test_a_long_request_is_encoded_alone_when_it_exceeds_the_bound() -> None:
-    scheduler = Scheduler(limits(max_encode_tokens=64))
+    scheduler = watched_scheduler(max_encode_tokens=64)
     scheduler.submit(request(0, length=100))
     scheduler.submit(request(1))
     assert ids(scheduler.schedule(0.0).joining) == [0]
@@ -67,19 +75,29 @@ def test_a_long_request_is_encoded_alone_when_it_exceeds_the_bound() -> None:
 
 @given(st.lists(st.integers(1, 60), max_size=12), st.integers(1, 5), st.integers(16, 200))
 def test_encoding_between_two_steps_stays_within_its_bound(lengths: list[int], max_slots: int, bound: int) -> None:
-    scheduler = Scheduler(limits(max_slots=max_slots, max_encode_tokens=bound))
+    scheduler = watched_scheduler(max_slots=max_slots + 1, max_encode_tokens=bound)
     for i, length in enumerate(lengths):
         scheduler.submit(request(i, length=length))
     joined: list[int] = []
-    while scheduler.has_work:
+    while scheduler.queue_length:
         joining = scheduler.schedule(0.0).joining
         padded = max(-(-len(r.source_ids) // 16) * 16 for r in joining)
         assert len(joining) == 1 or padded * len(joining) <= bound
-        assert scheduler.num_running <= max_slots
+        assert scheduler.num_running <= max_slots + 1
         joined += ids(joining)
         for r in joining:
             scheduler.finish(r.request_id)
     assert joined == list(range(len(lengths)))
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_an_encode_that_keeps_nobody_from_the_next_token_may_be_larger(is_streamed: bool) -> None:
+    scheduler = Scheduler(limits(max_slots=64, max_encode_tokens=64))
+    scheduler.submit(request(0, streamed=is_streamed))
+    scheduler.schedule(0.0)
+    for i in range(1, 60):
+        scheduler.submit(request(i, streamed=False))
+    assert len(scheduler.schedule(0.0).joining) == (4 if is_streamed else 59)
 
 
 def order(*requests: Request, now: float = 0.0) -> list[int]:
