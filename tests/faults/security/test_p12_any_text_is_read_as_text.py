@@ -139,7 +139,9 @@ async def test_a_long_text_is_read_beside_the_event_loop(inside: str, monkeypatc
 
     monkeypatch.setattr(Texts, "read", read)
     async with grpc.aio.insecure_channel(inside) as channel:
-        for text in (SENTENCE, "abc " * SHORT_TEXT):
+        for text in (SENTENCE, "a" + " " * SHORT_TEXT):
             request = pb.StreamTranslateRequest(model=MODEL, text=text).SerializeToString()
-            await channel.unary_stream(f"{SERVICE}StreamTranslate")(request, timeout=60).code()
+            call = channel.unary_stream(f"{SERVICE}StreamTranslate")(request, timeout=60)
+            while await call.read() is not grpc.aio.EOF:
+                pass
     assert threads == [True, False]
