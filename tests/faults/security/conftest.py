@@ -11,6 +11,8 @@ import grpc
 import pytest
 
 from service.client.server_process import SERVE_COMMAND
+from service.model.bundle import read_manifest
+from service.model.text import Texts, open_texts
 from service.server import Server
 from service.settings import Settings
 from tests.faults.security.servers import Started, started
@@ -67,3 +69,17 @@ async def serving(store: Path, **settings: int) -> AsyncIterator[str]:
     await server.start()
     yield f"127.0.0.1:{server.port}"
     await server.stop()
+
+
+@pytest.fixture(scope="session")
+def texts(store: Path) -> Texts:
+    """Of the model without masks."""
+    folder = store / "en-de-transformer" / "1"
+    return open_texts(read_manifest(folder), folder)
+
+
+@pytest.fixture(scope="session")
+def masked_texts(store: Path) -> Texts:
+    """Of the model with masks."""
+    folder = store / "en-ko-transformer" / "1"
+    return open_texts(read_manifest(folder), folder)
