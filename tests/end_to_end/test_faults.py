@@ -71,7 +71,7 @@ async def running(
         return real_step(slots)
 
     monkeypatch.setattr(Slots, "step", step)
-    settings = Settings(port=0, metrics_port=0, model_store=shipped_store, verify_certificates=False)
+    settings = Settings(port=0, metrics_port=0, admin_port=0, model_store=shipped_store, verify_certificates=False)
     task = asyncio.create_task(server_module._serve(settings))
     output = ""
     async with asyncio.timeout(30):

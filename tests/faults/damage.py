@@ -73,10 +73,10 @@ def _huge(folder: Path) -> None:
 
 
 def _sparse(folder: Path) -> None:
-    """A file without content of as many bytes as a manifest may name."""
-    os.truncate(folder / GRAPH, 2**31 - 1)
+    """A file without content of half a gigabyte, as the manifest says."""
+    os.truncate(folder / GRAPH, 2**29)
     files = json.loads((folder / "manifest.json").read_text())["files"]
-    edit_manifest(folder, files=files | {GRAPH: files[GRAPH] | {"size": 2**31 - 1}})
+    edit_manifest(folder, files=files | {GRAPH: files[GRAPH] | {"size": 2**29}})
 
 
 FILES: dict[str, tuple[Change, str]] = {
@@ -94,7 +94,7 @@ FILES: dict[str, tuple[Change, str]] = {
     "a socket for a file": (_socket, "FILE"),
     "a folder for a file": (_folder, "FILE"),
     "a size beyond what a graph can have": (_huge, "MANIFEST"),
-    "two gigabytes of nothing": (_sparse, "FILE"),
+    "half a gigabyte of nothing": (_sparse, "FILE"),
     "an empty manifest": (_write("manifest.json", b""), "MANIFEST"),
     "a manifest that is no JSON": (_write("manifest.json", os.urandom(1000)), "MANIFEST"),
     "a manifest as deep as it is long": (_write("manifest.json", b"[" * 500_000), "MANIFEST"),

@@ -118,5 +118,6 @@ def test_a_missing_version_or_split_is_one_clear_line(gru, load_graphs, copy_cor
     assert main(["evaluate", str(tmp_path), "--corpus", str(copy_corpus)]) == 1
     assert main(["evaluate", folder, "--corpus", str(copy_corpus), "--split", "test_1999"]) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first == f"stepstream-export evaluate: {tmp_path}: manifest.json cannot be read: No such file or directory"
+    missing = "manifest.json is missing or not a plain file: No such file or directory"
+    assert first == f"stepstream-export evaluate: {tmp_path}: {missing}"
     assert second.endswith("test_1999.en exists")
