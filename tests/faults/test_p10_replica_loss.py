@@ -59,11 +59,13 @@ def way(request: pytest.FixtureRequest, replicas: list[Replica], tmp_path: Path)
         yield ",".join(replica.address for replica in replicas)
 
 
-async def reach_both(client: AsyncClient) -> None:
-    """Connect to every replica, so that each gets its share of what follows."""
-    for _ in range(10):
-        await client.list_models(timeout_s=60)
-        await asyncio.sleep(0.1)
+async def reach_both(client: AsyncClient, replicas: list[Replica]) -> None:
+    """Call until every replica has answered, so that each gets its share of what follows."""
+    before = [num_ended([replica], "OK", "ListModels") for replica in replicas]
+    async with asyncio.timeout(60):
+        for replica, number in zip(replicas, before, strict=True):
+            while num_ended([replica], "OK", "ListModels") == number:
+                await client.list_models(timeout_s=60)
 
 
 def assert_whole(load: Load, wanted: list[list[StreamEvent]]) -> None:
@@ -79,7 +81,7 @@ async def test_a_killed_replica_costs_no_translation(
     what an unbroken run makes, beam searches too."""
     retries: list[Retry] = []
     async with AsyncClient(way, on_retry=retries.append) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run(number=80))
         await load.until_most_have_tokens()
@@ -98,7 +100,7 @@ async def test_without_retries_a_killed_replica_breaks_its_own_streams_alone(
     """A replica is killed under 50 streams of a client that does not try again: its own streams fail, none of them is
     taken for complete, and the other replica's are what they would have been."""
     async with AsyncClient(way, retry=ONCE) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run(number=50))
         await load.until_most_have_tokens()
@@ -119,7 +121,7 @@ async def test_a_frozen_replica_costs_time_and_no_translation(
     goes on at the other one."""
     retries: list[Retry] = []
     async with AsyncClient(way, on_retry=retries.append) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run(number=50))
         await load.until_most_have_tokens()
@@ -211,7 +213,7 @@ async def test_a_rolling_restart_loses_nothing(
     """The replicas are stopped with SIGTERM and started again, one after the other, under load: no translation is lost,
     each is what an unbroken run makes, and each replica exits with 0."""
     async with AsyncClient(way) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run())
         for replica in replicas:
