@@ -11,8 +11,10 @@ from service.client.errors import CONNECT_FAILURES, ServerError, StepstreamError
 
 REQUEST_ID = "x-request-id"
 PUSHBACK = "grpc-retry-pushback-ms"
-CUT_OFF = frozenset({grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL})
+CUT_OFF = frozenset({grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
 """What proxies make of a server that is lost in the middle of a call, beside UNAVAILABLE."""
+CANCELLED_HERE = ("Channel closed!", "Locally cancelled")
+"""How gRPC says that the caller itself ended the call."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Ending:
     @property
     def is_lost(self) -> bool:
         """Whether what was done for the call has been lost with a server, a proxy or a connection."""
-        if not self.may_retry or self.is_refused:
+        if not self.may_retry or self.is_refused or self.details.startswith(CANCELLED_HERE):
             return False
         return self.code is grpc.StatusCode.UNAVAILABLE or (not self.is_answered and self.code in CUT_OFF)
 

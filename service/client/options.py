@@ -40,7 +40,7 @@ class DecodingOptions:
     """Most tokens to make, the end of the sentence included, from 1; 0: the model's max_target_length."""
     seed: int | None = None
     """Draws the tokens of `sampling` and the positions of hard attention, from 0 to 2^64 - 1. None: hard attention
-    takes what is most probable, and the server draws a seed for `sampling`."""
+    takes what is most probable, and a seed is drawn for `sampling`."""
     beam_size: int = 0
     """Hypotheses that beam search keeps, up to 32; 0 or 1: greedy search."""
     num_hypotheses: int = 0

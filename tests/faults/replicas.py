@@ -84,15 +84,15 @@ def is_ready(watch_port: int) -> bool:
         return False
 
 
-def num_ended(replicas: Sequence[Replica], code: str) -> int:
-    """StreamTranslate calls that the replicas have ended with a status."""
+def num_ended(replicas: Sequence[Replica], code: str, method: str = "StreamTranslate") -> int:
+    """Calls of a method that the replicas have ended with a status."""
     total = 0.0
     for replica in replicas:
         with urllib.request.urlopen(f"http://127.0.0.1:{replica.watch_port}/metrics", timeout=LIMIT_S) as answer:
             text = answer.read().decode()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.name == "stepstream_requests_total" and sample.labels["method"] == "StreamTranslate":
+                if sample.name == "stepstream_requests_total" and sample.labels["method"] == method:
                     total += sample.value if sample.labels["code"] == code else 0.0
     return int(total)
 

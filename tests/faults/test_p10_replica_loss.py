@@ -13,7 +13,7 @@ import pytest
 from service.client.client import AsyncClient, Client
 from service.client.errors import ServerError, ServerUnreachableError
 from service.client.retry import Retry, RetryPolicy
-from service.client.types import StreamEvent
+from service.client.types import Completion, StepEvent, StreamEvent
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 from tests.faults.load import MODEL, TRANSLATIONS, Load, eventually, unbroken, untimed
@@ -59,11 +59,13 @@ def way(request: pytest.FixtureRequest, replicas: list[Replica], tmp_path: Path)
         yield ",".join(replica.address for replica in replicas)
 
 
-async def reach_both(client: AsyncClient) -> None:
-    """Connect to every replica, so that each gets its share of what follows."""
-    for _ in range(10):
-        await client.list_models(timeout_s=60)
-        await asyncio.sleep(0.1)
+async def reach_both(client: AsyncClient, replicas: list[Replica]) -> None:
+    """Call until every replica has answered, so that each gets its share of what follows."""
+    before = [num_ended([replica], "OK", "ListModels") for replica in replicas]
+    async with asyncio.timeout(60):
+        for replica, number in zip(replicas, before, strict=True):
+            while num_ended([replica], "OK", "ListModels") == number:
+                await client.list_models(timeout_s=60)
 
 
 def assert_whole(load: Load, wanted: list[list[StreamEvent]]) -> None:
@@ -79,7 +81,7 @@ async def test_a_killed_replica_costs_no_translation(
     what an unbroken run makes, beam searches too."""
     retries: list[Retry] = []
     async with AsyncClient(way, on_retry=retries.append) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run(number=80))
         await load.until_most_have_tokens()
@@ -98,7 +100,7 @@ async def test_without_retries_a_killed_replica_breaks_its_own_streams_alone(
     """A replica is killed under 50 streams of a client that does not try again: its own streams fail, none of them is
     taken for complete, and the other replica's are what they would have been."""
     async with AsyncClient(way, retry=ONCE) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run(number=50))
         await load.until_most_have_tokens()
@@ -108,6 +110,29 @@ async def test_without_retries_a_killed_replica_breaks_its_own_streams_alone(
     assert 10 <= len(load.failed) <= 27, "the replicas have half of the streams each"
     assert len(load.failed) + len(load.ended) == 50
     assert_whole(load, wanted)
+
+
+@pytest.mark.fault(58)
+@pytest.mark.parametrize("way", ["addresses"], indirect=True)
+async def test_a_frozen_replica_costs_time_and_no_translation(
+    way: str, replicas: list[Replica], wanted: list[list[StreamEvent]]
+) -> None:
+    """A replica is stopped with SIGSTOP under 50 streams: keepalive finds that its connection is dead, and the client
+    goes on at the other one."""
+    retries: list[Retry] = []
+    async with AsyncClient(way, on_retry=retries.append) as client:
+        await reach_both(client, replicas)
+        load = Load(client)
+        running = asyncio.create_task(load.run(number=50))
+        await load.until_most_have_tokens()
+        replicas[0].send(signal.SIGSTOP)
+        try:
+            await running
+        finally:
+            replicas[0].send(signal.SIGCONT)
+    assert load.failed == []
+    assert_whole(load, wanted)
+    assert any(retry.num_tokens > 0 for retry in retries)
 
 
 @pytest.mark.fault(58)
@@ -127,6 +152,42 @@ def test_the_synchronous_client_goes_on_too(way: str, replicas: list[Replica], w
         assert untimed(events) == wanted[0]
         assert client.translate([text], model=MODEL, options=options)[0].text == events[-1].text
     assert len(retries) <= 2
+
+
+@pytest.mark.fault(58)
+@pytest.mark.parametrize("way", ["haproxy", "nginx"], indirect=True)
+async def test_an_interactive_translation_outlives_its_replicas(way: str, replicas: list[Replica]) -> None:
+    """Each replica is killed, one while a translation waits for edits, one during an edit: the caller gets each
+    step of the target once, as from one server."""
+
+    async def kill(replica: Replica, *, and_start: bool) -> None:
+        replica.kill()
+        if and_start:
+            replica.start()
+            await asyncio.to_thread(replica.wait_until_ready)
+            await asyncio.sleep(2.0)
+
+    async def play(address: str, *, kills: bool) -> list[tuple[int, StreamEvent]]:
+        text, options = TRANSLATIONS[0]
+        seen: list[tuple[int, StreamEvent]] = []
+        async with (
+            AsyncClient(address) as client,
+            client.interactive(text, model=MODEL, options=options) as translation,
+        ):
+            async for edit, event in translation:
+                seen.append((edit, event))
+                if isinstance(event, StepEvent) and edit == 1 and event.index == 9 and kills:
+                    await kill(replicas[1], and_start=False)
+                if isinstance(event, Completion) and edit == 0:
+                    if kills:
+                        await kill(replicas[0], and_start=True)
+                    translation.edit("Ein alter Mann")
+                elif isinstance(event, Completion):
+                    translation.close()
+        events = untimed([event for _, event in seen])
+        return list(zip([edit for edit, _ in seen], events, strict=True))
+
+    assert await play(way, kills=True) == await play(replicas[0].address, kills=False)
 
 
 @pytest.mark.fault(59)
@@ -152,7 +213,7 @@ async def test_a_rolling_restart_loses_nothing(
     """The replicas are stopped with SIGTERM and started again, one after the other, under load: no translation is lost,
     each is what an unbroken run makes, and each replica exits with 0."""
     async with AsyncClient(way) as client:
-        await reach_both(client)
+        await reach_both(client, replicas)
         load = Load(client)
         running = asyncio.create_task(load.run())
         for replica in replicas:

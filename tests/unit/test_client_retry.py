@@ -52,6 +52,7 @@ def test_after_five_failures_nothing_is_tried_again_until_ten_calls_succeed_for_
         (STOPPING, True),
         (CUT_OFF, True),
         (Ending(grpc.StatusCode.INTERNAL, "RST_STREAM", is_answered=False), True),
+        (Ending(grpc.StatusCode.CANCELLED, "Stream removed (RST_STREAM)", is_answered=False), True),
         (Ending(grpc.StatusCode.OK, "", is_answered=False), True),
         (Ending(grpc.StatusCode.UNAVAILABLE, "the model's engine has failed", is_answered=True), True),
         (Ending(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses", is_answered=False), True),
