@@ -1,5 +1,5 @@
-"""What a fuzzer's input stands for: a byte that picks the method, then the messages, each after two bytes of length where
-requests stream."""
+"""What a fuzzer's input stands for: a byte that picks the method, then the messages, each after two bytes of length
+where requests stream."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ def main() -> int:
         if options.store is None:
             for version in management.VERSIONS:
                 publish_tiny(store, version=version)
-        outcome = asyncio.run(soak(store, Path(temporary), plan, options.broken_by))
+        logs = options.reports / "crashes" / f"soak-{options.seed}"
+        logs.mkdir(parents=True, exist_ok=True)
+        outcome = asyncio.run(soak(store, logs, plan, options.broken_by))
     draw(outcome.memory, "seconds", options.reports / PICTURE)
     (options.reports / "soak.md").write_text(_report(plan, outcome), encoding="utf-8")
     for example in outcome.book.examples:
@@ -49,8 +51,8 @@ def _summary(plan: Plan, outcome: Outcome) -> str:
     calls = sum(counts.total() for counts in outcome.book.statuses.values())
     return (
         f"Seed {plan.seed}, {plan.seconds / 60:g} minutes, {plan.num_workers} workers: {outcome.num_played:,} "
-        f"scenarios, {calls:,} calls; {outcome.book.num_compared:,} complete answers compared, byte for byte, with those "
-        "that the idle server gave at the start."
+        f"scenarios, {calls:,} calls; {outcome.book.num_compared:,} complete answers compared, byte for byte, with "
+        "those that the idle server gave at the start."
     )
 
 
