@@ -50,7 +50,7 @@ def test_the_fuzzer_notices_slots_that_leak(
     tiny_store: Path, tmp_path: Path, broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "HANG_S", 6.0)
-    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=20.0, broken_by=[broken / "slots_leak.py"])
+    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=8.0, broken_by=[broken / "slots_leak.py"])
     assert not checks[1].holds
     assert "hangs" in checks[1].found
 
