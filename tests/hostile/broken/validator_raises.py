@@ -6,8 +6,8 @@ checked = service.options._out_of_range
 
 
 def raises(options, manifest, max_slots):
-    if options.beam_size == 3:
-        raise ValueError(f"beam_size {options.beam_size}")
+    if options.num_candidates or options.beam_size > 1 or options.min_length:
+        raise ValueError(f"cannot search {options}")
     yield from checked(options, manifest, max_slots)
 
 
