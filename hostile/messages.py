@@ -29,7 +29,7 @@ EDGES: dict[int, tuple[Any, ...]] = {
     FieldDescriptor.CPPTYPE_ENUM: (0, 1, 2, 99, -1),
 }
 """By FieldDescriptor.cpp_type; strings and bytes are texts."""
-NAMES = (MODEL, MODEL, MODEL, MODEL, MODEL, MODEL, "tiny2", *HOSTILE_NAMES)
+NAMES = (*(MODEL,) * 24, "tiny2", *HOSTILE_NAMES)
 """What stands in a field called `model`."""
 
 

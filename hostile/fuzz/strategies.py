@@ -28,6 +28,7 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
 }
+_TRANSLATING = tuple(method for method in METHODS if method.path.endswith(("Translate", "Interactive")))
 _SENTENCES = st.lists(st.sampled_from((*WORDS, *PLACEHOLDERS, MARKER)), max_size=8).map(" ".join)
 TEXTS = st.one_of(_SENTENCES, _SENTENCES, st.sampled_from(EDGE_TEXTS), st.text(max_size=40))
 
@@ -46,10 +47,10 @@ class Call:
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
     """Any method with what it takes, sometimes damaged."""
-    method = draw(st.sampled_from(METHODS))
+    method = draw(st.sampled_from((*METHODS, *_TRANSLATING)))
     number = draw(st.integers(1, 4)) if method.requests_stream else 1
     requests = [draw(messages(method.request.DESCRIPTOR)).SerializeToString() for _ in range(number)]
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 7)) == 7:
         order = random.Random(draw(st.integers(0, 2**32)))
         requests = [mutate(request, order) for request in requests]
     return Call(

@@ -36,7 +36,9 @@ def main() -> int:
         if options.store is None:
             for version in management.VERSIONS:
                 publish_tiny(store, version=version)
-        outcome = asyncio.run(soak(store, Path(temporary), plan, options.broken_by))
+        logs = options.reports / "crashes" / f"soak-{options.seed}"
+        logs.mkdir(parents=True, exist_ok=True)
+        outcome = asyncio.run(soak(store, logs, plan, options.broken_by))
     draw(outcome.memory, "seconds", options.reports / PICTURE)
     (options.reports / "soak.md").write_text(_report(plan, outcome), encoding="utf-8")
     for example in outcome.book.examples:

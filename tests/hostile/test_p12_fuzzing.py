@@ -16,13 +16,15 @@ pytestmark = pytest.mark.usefixtures("short")
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "EXAMPLES", 40)
     monkeypatch.setattr(live, "PHASES", (Phase.generate,))
 
 
 @pytest.mark.fault(1, 2, 3, 8, 9, 10, 12, 13, 14, 18)
-def test_random_and_damaged_requests_get_a_status_that_tells_nothing(tiny_store: Path, tmp_path: Path) -> None:
+def test_random_and_damaged_requests_get_a_status_that_tells_nothing(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever is sent, the status is a permitted one and quotes nothing; no call hangs, no state is left."""
+    monkeypatch.setattr(live, "EXAMPLES", 40)
     checks, figures = fuzz(tiny_store, tmp_path, seed=1, seconds=3.0)
     assert len(checks) == 4
     assert [check for check in checks if not check.holds] == []
@@ -50,7 +52,7 @@ def test_the_fuzzer_notices_slots_that_leak(
     tiny_store: Path, tmp_path: Path, broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "HANG_S", 6.0)
-    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=20.0, broken_by=[broken / "slots_leak.py"])
+    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=8.0, broken_by=[broken / "slots_leak.py"])
     assert not checks[1].holds
     assert "hangs" in checks[1].found
 
