@@ -19,6 +19,6 @@ def refuse_after(max_attempts: int, metadata: Iterable[tuple[str, str | bytes]])
         if key == ATTEMPT and isinstance(value, str) and value.isdecimal() and len(value) < 10:
             if int(value) > max_attempts:
                 raise AttemptsExhaustedError(
-                    f"the request has been tried {max_attempts} times; it may be what makes servers fail"
+                    "the request has been tried {number} times; it may be what makes servers fail", number=max_attempts
                 )
             return

@@ -45,9 +45,9 @@ class ServiceError(Exception):
         super().__init__(template.format(field=field, **numbers) if field or numbers else template)
         self.pushback_ms = pushback_ms
 
-    def again(self) -> Self:
-        """The same error for another caller."""
-        return type(self)(*self.args, pushback_ms=self.pushback_ms)
+    def again(self, *, pushback_ms: int | None = None) -> Self:
+        """The same error for another caller, with another pushback if there is one."""
+        return type(self)(*self.args, pushback_ms=self.pushback_ms if pushback_ms is None else pushback_ms)
 
 
 class InvalidRequestError(ServiceError):

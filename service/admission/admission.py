@@ -20,6 +20,13 @@ UNKNOWN_WAIT_S = 0.25
 """For a pushback, where nothing is known of the queue yet."""
 _ANY = Size(rows=1, tokens=1)
 
+TOO_MANY_REQUESTS = QueueFullError("too many requests wait; try again later")
+TOO_MANY_TOKENS = QueueFullError("too many source tokens wait; try again later")
+SHARE_TAKEN = QueueFullError("this client has its share of the queue; try again later")
+TOO_LONG = QueueFullError("the queue is too long; try again later")
+TOO_LATE = QueueFullError("the queue takes longer than until the deadline; try again later")
+DISPLACED = QueueFullError("a request of higher priority took the place; try again later")
+
 
 @dataclass(frozen=True)
 class AdmissionLimits:
@@ -119,28 +126,28 @@ class Admission:
     def _has_free_rows(self, sizes: Sequence[Size]) -> bool:
         return self._num_rows + sum(size.rows for size in sizes) <= self._limits.num_slots
 
-    def _refusal(self, claim: Claim, sizes: Sequence[Size]) -> str:
-        """Why a request does not fit into the queue; empty where it does."""
+    def _refusal(self, claim: Claim, sizes: Sequence[Size]) -> QueueFullError | None:
+        """Why a request does not fit into the queue; None where it does."""
         limits, backlog = self._limits, self._backlog
         num_free = max(0, limits.num_slots - self._num_rows)
         if self._num_arriving + sum(size.rows for size in sizes) <= num_free:
-            return ""
+            return None
         num_arriving = max(0, self._num_arriving - num_free)
         if backlog.is_empty and not num_arriving:
-            return ""
+            return None
         tokens = sum(size.tokens for size in sizes)
         if backlog.requests_before(claim.client) + num_arriving + 1 > limits.max_queue_length:
-            return "too many requests wait"
+            return TOO_MANY_REQUESTS
         if backlog.tokens_before(claim.client) + tokens > limits.max_queue_tokens:
-            return "too many source tokens wait"
+            return TOO_MANY_TOKENS
         if backlog.is_over_share(claim.client, tokens):
-            return "this client has its share of the queue"
+            return SHARE_TAKEN
         now = self._clock()
         wait_s = self._wait.seconds(backlog.work_before(claim.client, sizes[0].work), now=now)
         is_standing = bool(self._queued) and now - self._empty_at > limits.max_queue_wait_s
         if wait_s is not None and wait_s > limits.max_queue_wait_s * (STANDING_SHARE if is_standing else 1.0):
-            return "the queue is too long"
-        return ""
+            return TOO_LONG
+        return None
 
     def _require_time(self, claim: Claim, first: Size) -> None:
         if claim.deadline is None:
@@ -152,7 +159,7 @@ class Admission:
             return
         wait_s = self._wait.seconds(self._backlog.work_before(claim.client, first.work, claim.priority), now=now)
         if wait_s is not None and now + wait_s > claim.deadline:
-            raise self._refused("the queue takes longer than until the deadline")
+            raise self._refused(TOO_LATE)
 
     def _displaceable(self, claim: Claim) -> list[Ticket]:
         """Those that a request may displace, the first one first."""
@@ -162,7 +169,7 @@ class Admission:
         waiting.reverse()
         return sorted(waiting, key=lambda ticket: ticket.claim.priority)
 
-    def _displace(self, claim: Claim, sizes: Sequence[Size], refusal: str) -> None:
+    def _displace(self, claim: Claim, sizes: Sequence[Size], refusal: QueueFullError) -> None:
         displaced = []
         for ticket in self._displaceable(claim):
             self._count(ticket, -1, [place.size for place in ticket.places], sign=-1)
@@ -175,7 +182,7 @@ class Admission:
                 self._count(ticket, 1, [place.size for place in ticket.places])
             raise self._refused(refusal)
         for ticket, _ in displaced:
-            ticket.displace(self._refused("a request of higher priority took the place"))
+            ticket.displace(self._refused(DISPLACED))
 
     def _count(self, ticket: Ticket, requests: int, sizes: Sequence[Size], *, sign: int = 1) -> None:
         self._backlog.add(
@@ -186,11 +193,9 @@ class Admission:
             work=sign * sum(size.work for size in sizes),
         )
 
-    def _refused(self, reason: str) -> QueueFullError:
+    def _refused(self, refusal: QueueFullError) -> QueueFullError:
         wait_s = self._wait.seconds(self._backlog.work, now=self._clock())
-        return QueueFullError(
-            f"{reason}; try again later", pushback_ms=pushback_ms(UNKNOWN_WAIT_S if wait_s is None else wait_s)
-        )
+        return refusal.again(pushback_ms=pushback_ms(UNKNOWN_WAIT_S if wait_s is None else wait_s))
 
 
 @dataclass(frozen=True)

@@ -22,18 +22,24 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 REFUSALS = {
-    Reason.MISSING: "the version is in the store no longer",
-    Reason.MANIFEST: "its manifest is not what a version's manifest is",
-    Reason.FILE: "a file is missing, damaged, not listed, or no plain file",
-    Reason.SIGNATURE: "no trusted key has signed its manifest",
-    Reason.GRAPH: "a graph cannot be loaded, reaches outside of its file, or is not what the manifest says",
-    Reason.VOCABULARY: "a vocabulary cannot be loaded, or is not what the manifest says",
-    Reason.CERTIFICATE: "it does not compute here what its certificate promises",
-    Reason.PROVIDER: "an execution provider cannot start",
-    Reason.MEMORY: "it needs more memory than it may have",
-    Reason.TIMEOUT: "trying it out took longer than it may",
-    Reason.CRASH: "the process that tried it out was killed",
-    Reason.INTERNAL: "a fault of the server",
+    Reason.MISSING: NotPossibleError("the version is refused: the version is in the store no longer"),
+    Reason.MANIFEST: NotPossibleError("the version is refused: its manifest is not what a version's manifest is"),
+    Reason.FILE: NotPossibleError("the version is refused: a file is missing, damaged, not listed, or no plain file"),
+    Reason.SIGNATURE: NotPossibleError("the version is refused: no trusted key has signed its manifest"),
+    Reason.GRAPH: NotPossibleError(
+        "the version is refused: a graph cannot be loaded, reaches outside of its file, or is not what the manifest says"
+    ),
+    Reason.VOCABULARY: NotPossibleError(
+        "the version is refused: a vocabulary cannot be loaded, or is not what the manifest says"
+    ),
+    Reason.CERTIFICATE: NotPossibleError(
+        "the version is refused: it does not compute here what its certificate promises"
+    ),
+    Reason.PROVIDER: NotPossibleError("the version is refused: an execution provider cannot start"),
+    Reason.MEMORY: NotPossibleError("the version is refused: it needs more memory than it may have"),
+    Reason.TIMEOUT: NotPossibleError("the version is refused: trying it out took longer than it may"),
+    Reason.CRASH: NotPossibleError("the version is refused: the process that tried it out was killed"),
+    Reason.INTERNAL: NotPossibleError("the version is refused: a fault of the server"),
 }
 """All that a caller is told; the server's log has the particulars."""
 
@@ -54,7 +60,7 @@ class ManagementServicer(pb_grpc.ModelManagementServiceServicer):
         try:
             status = await self._manager.load(stored)
         except RefusedError as error:
-            raise NotPossibleError(f"the version is refused: {REFUSALS[error.reason]}") from error
+            raise REFUSALS[error.reason].again() from error
         return pb.LoadModelResponse(version=_message(status))
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:  # noqa: N802, ARG002
