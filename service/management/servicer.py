@@ -27,7 +27,7 @@ REFUSALS = {
     Reason.FILE: NotPossibleError("the version is refused: a file is missing, damaged, not listed, or no plain file"),
     Reason.SIGNATURE: NotPossibleError("the version is refused: no trusted key has signed its manifest"),
     Reason.GRAPH: NotPossibleError(
-        "the version is refused: a graph cannot be loaded, reaches outside of its file, or is not what the manifest says"
+        "the version is refused: a graph cannot be loaded, reaches outside of its file, or is not as the manifest says"
     ),
     Reason.VOCABULARY: NotPossibleError(
         "the version is refused: a vocabulary cannot be loaded, or is not what the manifest says"
@@ -106,7 +106,7 @@ def require_version(name: str, version: int, *, least: int = 0) -> None:
     if not is_model_name(name):
         raise InvalidRequestError("this can be no model's name: a to z, 0 to 9, dot, underscore, hyphen; at most 64")
     if version < least:
-        raise InvalidRequestError(f"version is {version}; it must be at least {least}")
+        raise InvalidRequestError("version is {number}; it must be at least {least}", number=version, least=least)
 
 
 def _message(status: VersionStatus) -> pb.Version:
