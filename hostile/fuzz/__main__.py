@@ -18,7 +18,7 @@ from hostile.server import serving
 from hostile.serving import BREAK
 from hostile.store import publish_tiny
 
-FLAGS = ("--max-slots", "16", "--max-queue-length", "16")
+FLAGS = ("--max-slots", "16", "--max-queue-length", "16", "--grace-s", "5")
 """Of a server that is full now and then."""
 SEED_STEP = 1_000_000
 """Between the seeds that two runs begin with, so that their rounds differ."""

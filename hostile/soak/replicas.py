@@ -13,7 +13,7 @@ from hostile.growth import Sample
 from hostile.server import ServerLostError, ServerProcess
 from hostile.soak import management
 
-FLAGS = ("--max-slots", "32", "--max-queue-length", "64", *management.FLAGS)
+FLAGS = ("--max-slots", "32", "--max-queue-length", "64", "--grace-s", "5", *management.FLAGS)
 
 
 class Replica:
