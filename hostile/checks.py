@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hostile.server import Balance, ServerProcess
+from hostile.server import Balance, ServerLostError, ServerProcess
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,15 @@ def none_of(number: int, what: str) -> Check:
     return Check(f"no {what}", f"{number:,}", number == 0)
 
 
+def balance_check(server: ServerProcess) -> Check:
+    """Every stream's state is released, as the server counts."""
+    try:
+        balance = server.settled_balance()
+    except (OSError, ServerLostError) as error:
+        return Check("the server tells what it counts", str(error), holds=False)
+    return balanced(balance)
+
+
 def balanced(balance: Balance) -> Check:
     """Every stream's state is released."""
     return Check(
@@ -38,8 +47,11 @@ def ends_well(server: ServerProcess) -> Check:
     """A server that is alive, ready, and ends with 0 when it is asked to; it has ended then."""
     if not server.is_alive:
         return Check("the server is never lost", "it has ended", holds=False)
-    ready = server.get("/ready").strip()
-    status = server.stop()
+    try:
+        ready = server.get("/ready").strip()
+        status = server.stop()
+    except (OSError, ServerLostError) as error:
+        return Check("the server is never lost", str(error), holds=False)
     return Check(
         "the server is never lost, ready, and ends with 0",
         f"{ready}, ended with {status}",

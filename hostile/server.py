@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -117,7 +117,8 @@ class ServerProcess:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not pipe.closed:
-                pipe.close()
+                with suppress(OSError):  # what a server that was killed has not read
+                    pipe.close()
 
     def memory(self, *, collect: bool = False) -> Memory:
         """As it is now; with `collect` after a garbage collection. Raises ServerLostError."""

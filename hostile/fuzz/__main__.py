@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostile.checks import Check, balanced, ends_well, print_checks, table
+from hostile.checks import Check, balance_check, ends_well, print_checks, table
 from hostile.fuzz.coverage_guided import CoverageGuided
 from hostile.fuzz.live import Live, ViolationError
 from hostile.report import REPORTS, heading
@@ -18,7 +18,7 @@ from hostile.server import serving
 from hostile.serving import BREAK
 from hostile.store import publish_tiny
 
-FLAGS = ("--max-slots", "16", "--max-queue-length", "16")
+FLAGS = ("--max-slots", "16", "--max-queue-length", "16", "--grace-s", "5")
 """Of a server that is full now and then."""
 SEED_STEP = 1_000_000
 """Between the seeds that two runs begin with, so that their rounds differ."""
@@ -70,7 +70,7 @@ def fuzz(
                 f"{live.num_calls:,} calls, {live.num_connections:,} damaged connections, {num_rounds} rounds{told}",
                 holds=not told,
             ),
-            balanced(server.settled_balance()),
+            balance_check(server),
             ends_well(server),
         ]
     explored = parsing.result()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import grpc.aio
 
-from hostile.checks import Check, balanced, ends_well
+from hostile.checks import Check, balance_check, ends_well
 from hostile.growth import Sample
 from hostile.server import ServerLostError, ServerProcess
 from hostile.soak import management
 
-FLAGS = ("--max-slots", "32", "--max-queue-length", "64", *management.FLAGS)
+FLAGS = ("--max-slots", "32", "--max-queue-length", "64", "--grace-s", "5", *management.FLAGS)
 
 
 class Replica:
@@ -71,7 +71,7 @@ class Replica:
         await self.channel.close()
         if not self.server.is_alive:
             return [await asyncio.to_thread(ends_well, self.server)]
-        balance = balanced(await asyncio.to_thread(self.server.settled_balance))
+        balance = await asyncio.to_thread(balance_check, self.server)
         end = await asyncio.to_thread(ends_well, self.server)
         return [Check(f"{self.name}: {check.promise}", check.found, check.holds) for check in (balance, end)]
 

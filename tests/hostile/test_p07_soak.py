@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostile.soak import world
+from hostile.soak import processes, world
 from hostile.soak.jobs import make_jobs
 from hostile.soak.running import Plan, soak
 from hostile.soak.scenarios import SCENARIOS
@@ -32,6 +32,7 @@ async def test_the_soak_notices_slots_that_leak(
     tiny_store: Path, tmp_path: Path, broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world, "HANG_S", 6.0)
+    monkeypatch.setattr(processes, "START_TIMEOUT_S", 6.0)
     outcome = await soak(tiny_store, tmp_path, SHORT, [broken / "slots_leak.py"])
     assert outcome.book.broken["hung"] > 0
 
