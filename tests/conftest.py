@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from tests.balance import KnownServers
 from tests.fault_table import pytest_addoption, pytest_configure
 
 __all__ = ["pytest_addoption", "pytest_configure"]
+
+os.environ["STEPSTREAM_ADMIN_PORT"] = "0"  # servers of tests run side by side
 
 
 @pytest.fixture(scope="session", autouse=True)
