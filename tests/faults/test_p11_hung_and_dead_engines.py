@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import shutil
 import subprocess
 import sys
 import threading
@@ -217,7 +218,7 @@ sys.exit(main(sys.argv[1:]))
 def test_a_step_that_never_ends_ends_the_process(tmp_path: Path) -> None:
     """A step does not end, whatever it is told: its stream gets UNAVAILABLE after twice the budget, and the process
     ends with 1 though that thread still hangs."""
-    (tmp_path / TRANSFORMER).symlink_to(ROOT / "model_store" / TRANSFORMER)
+    shutil.copytree(ROOT / "model_store" / TRANSFORMER, tmp_path / TRANSFORMER)
     options = ("--model-store", str(tmp_path), "--port", "0", "--metrics-port", "0", "--step-timeout-s", "1.5")
     command = (sys.executable, "-c", HANGING_SERVER, "serve", "--no-verify-certificates", *options)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
