@@ -70,9 +70,9 @@ class Settings(BaseSettings):
     max_queue_length: PositiveInt = Field(256, description="requests that wait for a slot, for each model")
     max_queue_tokens: PositiveInt = Field(32_768, description="source tokens of requests that wait, for each model")
     max_queue_wait_s: PositiveFloat = Field(
-        1.0,
+        5.0,
         description="seconds; a request that would wait longer for a slot, as far as can be told, is refused; "
-        "a tenth of it where the queue has not been empty for as long",
+        "a twentieth of it where the queue has not been empty for as long",
     )
     max_client_share: float = Field(
         0.5, gt=0.0, le=1.0, description="of the queue, that one client may have while others wait"

@@ -107,7 +107,7 @@ class KnownServers:
         for server in list(self._processes.values()):
             self._look_at(server)
         for stopped in inside:
-            require_balance(lambda stopped=stopped: generate_latest(stopped._metrics.registry).decode())
+            require_balance(lambda stopped=stopped: generate_latest(stopped._telemetry.metrics.registry).decode())
 
     def _look_at(self, server: ServerProcess) -> None:
         try:

@@ -13,7 +13,7 @@ from service.admission.wait import WaitEstimate
 from service.engine.request import Priority
 from service.errors import DeadlineExceededError, QueueFullError
 
-STANDING_SHARE = 0.1
+STANDING_SHARE = 0.05
 """Of the longest wait, once the queue has not been empty for as long as that: a burst may wait, a server that is
 offered too much all the time keeps its queue short (Nichols and Jacobson 2012; Maurer 2015, "Fail at Scale")."""
 UNKNOWN_WAIT_S = 0.25

@@ -117,7 +117,7 @@ def test_the_process_the_build_and_the_loads_are_told(server: WatchedServer, stu
     ((_, build),) = [series for series in metrics if series[0] == "stepstream_build_info"]
     assert dict(build).keys() == {"version", "onnxruntime", "grpcio", "python"}
     assert all(dict(build).values())
-    assert total(metrics, "stepstream_model_loads_total", result="success") == 1
+    assert total(metrics, "stepstream_model_loads_total", outcome="loaded") == 1
     assert total(metrics, "stepstream_model_loads_total", result="failure") == 0
     assert total(metrics, "stepstream_model_load_duration_seconds_count") == 1
     assert total(metrics, "process_resident_memory_bytes") > 2**20

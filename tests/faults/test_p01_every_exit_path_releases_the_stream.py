@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.client.server_process import ServerProcess
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
+from service.web import METRICS_S
 from tests.balance import balance_of, read_metrics, require_balance
 from tests.faults.commands import MODEL, SENTENCE, long_request, short_request, until
 from tests.faults.http2 import Connection
@@ -93,6 +95,7 @@ def closed(slow_server: ServerProcess) -> Callable[[], dict[str, int]]:
     before = reasons()
 
     def since() -> dict[str, int]:
+        time.sleep(2 * METRICS_S)
         require_balance(lambda: read_metrics(slow_server), timeout_s=LIMIT_S)
         return {reason: n - before.get(reason, 0) for reason, n in reasons().items() if n != before.get(reason, 0)}
 
@@ -184,6 +187,7 @@ def test_what_is_still_held_is_found(slow_server: ServerProcess, channel: grpc.C
     request = pb.StreamTranslateRequest(model=MODEL, text=SENTENCE, options=long_request().options)
     call = TranslationServiceStub(channel).StreamTranslate(request)
     next(call)
+    time.sleep(2 * METRICS_S)
     with pytest.raises(AssertionError, match=r"still holds Balance\(opened=\d+, closed=\d+, slots=1, queued=0\)"):
         require_balance(lambda: read_metrics(slow_server), timeout_s=0.5)
     call.cancel()

@@ -47,7 +47,7 @@ class Watched:
                 assert gate.wait(LIMIT_S)
 
     def balance(self) -> Balance:
-        return balance_of(generate_latest(self.server._metrics.registry).decode())
+        return balance_of(generate_latest(self.server._telemetry.metrics.registry).decode())
 
     def close(self, name: str) -> threading.Event:
         """A gate, closed."""

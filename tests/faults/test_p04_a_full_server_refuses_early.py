@@ -187,7 +187,7 @@ async def test_a_stopping_server_says_when_to_try_again(server: PacedServer, stu
     await asyncio.sleep(0)
     refused = await stream(stub, TEXT)
     assert refused.code is GONE
-    assert 50 <= refused.pushback_ms <= 5000
+    assert refused.pushback_ms == 0  # another server may have it at once
     assert all(one.is_ok for one in await outcomes(tasks))
     assert await stopping == 0
 

@@ -66,7 +66,7 @@ class PacedServer:
         await self.until(lambda: not any(engine._scheduler.has_work for engine in engines))
         assert admission.queue_length == admission._backlog.work == 0
         assert [engine.num_rows_promised for engine in engines] == [0] * len(engines)
-        assert not any(engine._mailboxes for engine in engines)
+        assert not any(engine._mailboxes.ids() for engine in engines)
 
 
 Start = Callable[..., AbstractAsyncContextManager[PacedServer]]

@@ -62,7 +62,7 @@ def started(command: Sequence[str], log: Path) -> Iterator[Started]:
             line = process.stdout.readline()
             ready = READY_LINE.fullmatch(line)
             assert ready, (line, log.read_text())
-            yield Started(ready.group(1), process.pid, log, metrics_port)
+            yield Started(ready.group(2), process.pid, log, metrics_port)
         finally:
             process.terminate()
             try:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-import structlog
 
-from service import server as server_module
 from service.pb import translation_pb2 as pb
 from service.translator import Translator
 from tests.faults.security.answers import MODEL, SERVICE, ask
@@ -55,21 +54,28 @@ def test_nothing_that_is_sent_makes_a_line_of_the_log(serve: tuple[str, ...], tm
     assert MARK.encode() not in content
 
 
+ONE_RECORD = """
+import sys
+import structlog
+from service.observability.log import configure_log
+sink = configure_log()
+text = bytes.fromhex(sys.argv[1]).decode()
+try:
+    raise ValueError(text)
+except ValueError:
+    structlog.get_logger().exception("it failed", value=text, values=[text])
+sink.close(timeout_s=10)
+"""
+
+
 @pytest.mark.parametrize("kind", INJECTIONS)
 def test_a_record_is_one_line_whatever_is_in_it(
-    kind: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    kind: str,
 ) -> None:
     """A value, a key's value in a list, and an error's message are escaped; the record reads back as it was."""
-    request.addfinalizer(structlog.reset_defaults)
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
-    server_module._configure_log()
     text = INJECTIONS[kind]
-    try:
-        raise ValueError(text)
-    except ValueError:
-        structlog.get_logger().exception("it failed", value=text, values=[text])
-    (line, rest) = stream.getvalue().split("\n")
+    done = subprocess.run([sys.executable, "-c", ONE_RECORD, text.encode().hex()], capture_output=True, check=True)
+    (line, rest) = done.stderr.decode().split("\n")
     record = json.loads(line)
     assert rest == ""
     assert plain_line_breaks(line.encode()) == b""

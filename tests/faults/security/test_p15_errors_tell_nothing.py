@@ -223,7 +223,9 @@ async def test_a_cancellation_by_the_client_goes_through_the_handler_and_is_coun
             left.set()
 
     monkeypatch.setattr(Translator, "read", wait)
-    monkeypatch.setattr("service.metrics.Metrics.call_ended", lambda _, call: codes.put_nowait(call.code))
+    monkeypatch.setattr(
+        "service.observability.access_log.AccessLog.call_ended", lambda _, call: codes.put_nowait(call.code)
+    )
     async with asyncio.timeout(60), grpc.aio.insecure_channel(inside) as channel:
         path = "/stepstream.v1.TranslationService/StreamTranslate"
         call = channel.unary_stream(path)(REQUESTS["StreamTranslate"].SerializeToString())

@@ -27,6 +27,8 @@ def test_every_option_that_bounds_a_connection_is_set() -> None:
         "grpc.max_receive_message_length": 2**20,
         "grpc.max_send_message_length": 16 * 2**20,
         "grpc.max_concurrent_streams": 1024,
+        "grpc.server.max_pending_requests": 16_384,
+        "grpc.server.max_pending_requests_hard_limit": 32_768,
         "grpc.server_handshake_timeout_ms": 5_000,
         "grpc.max_connection_idle_ms": 300_000,
         "grpc.keepalive_time_ms": 20_000,
