@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -78,6 +79,8 @@ class ModelManager:
         self._loads: dict[Key, asyncio.Task[None]] = {}
         self._retirements: dict[asyncio.Task[None], LoadedModel] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "models")
+        """Loads and frees every version, so that each takes the memory that the one before it gave back."""
 
     async def load(self, version: StoredVersion) -> VersionStatus:
         """Once the version serves; raises RefusedError. It goes on even if nobody waits any more."""
@@ -141,6 +144,7 @@ class ModelManager:
         await asyncio.gather(*tasks, return_exceptions=True)
         for model in models:
             await _stop_engine(model)
+        self._thread.shutdown(wait=False)
 
     async def _load(self, version: StoredVersion) -> None:
         key = version.name, version.version
@@ -148,7 +152,8 @@ class ModelManager:
         try:
             async with self._one_at_a_time:
                 proved = await self._trial(version)
-                model = await asyncio.to_thread(self._load_model, version, proved)
+                loop = asyncio.get_running_loop()
+                model = await loop.run_in_executor(self._thread, self._load_model, version, proved)
         except asyncio.CancelledError:
             self._states[key] = VersionStatus(*key, VersionState.UNLOADED)
             raise
@@ -180,7 +185,7 @@ class ModelManager:
         """Let the last reference to the version go on another thread: its sessions take a while to end."""
         last = [self._retirements.pop(task)]
         if not task.cancelled():
-            asyncio.get_running_loop().run_in_executor(None, _free, last)
+            asyncio.get_running_loop().run_in_executor(self._thread, _free, last)
 
     def _load_ended(self, key: Key, task: asyncio.Task[None]) -> None:
         del self._loads[key]

@@ -12,12 +12,22 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import onnx
-from onnx import TensorProto, helper
-
-from tests.faults.versions import SHIPPED, Change, edit_manifest, seal_version
-
-GRAPH = "encoder.onnx"
+from tests.faults.damaged_graphs import (
+    GRAPH,
+    another_name,
+    another_rank,
+    another_type,
+    external_in_branch,
+    external_weight,
+    foreign,
+    foreign_function,
+    foreign_in_function,
+    graph,
+    memory_bomb,
+    reads_a_file,
+    time_bomb,
+)
+from tests.faults.versions import SHIPPED, Change, edit_manifest
 
 
 def _write(name: str, content: bytes | Callable[[bytes], bytes]) -> Change:
@@ -105,154 +115,6 @@ FILES: dict[str, tuple[Change, str]] = {
 }
 
 
-def _graph(change: Callable[[onnx.ModelProto], None]) -> Change:
-    def apply(folder: Path) -> None:
-        model = onnx.load(folder / GRAPH, load_external_data=False)
-        change(model)
-        (folder / GRAPH).write_bytes(model.SerializeToString())
-
-    return apply
-
-
-def _external(tensor: TensorProto, location: str = "weights.bin") -> None:
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=location)
-    tensor.ClearField("raw_data")
-
-
-def _external_weight(location: str) -> Change:
-    def apply(folder: Path) -> None:
-        model = onnx.load(folder / GRAPH)
-        tensor = next(one for one in model.graph.initializer if one.raw_data)
-        (folder / "weights.bin").write_bytes(tensor.raw_data)
-        _external(tensor, location)
-        (folder / GRAPH).write_bytes(model.SerializeToString())
-
-    return apply
-
-
-def _branch(*nodes: onnx.NodeProto, output: str) -> onnx.GraphProto:
-    value = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
-    return helper.make_graph(list(nodes), "branch", [], [value])
-
-
-def _add(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
-    """Nodes that nothing depends on, at the beginning."""
-    for place, node in enumerate(nodes):
-        model.graph.node.insert(place, node)
-
-
-def _constant(name: str, *, external: bool = False) -> onnx.NodeProto:
-    tensor = helper.make_tensor(name, TensorProto.FLOAT, [1], b"\0\0\0\0", raw=True)
-    if external:
-        _external(tensor)
-    return helper.make_node("Constant", [], [name], value=tensor)
-
-
-def _external_in_branch(model: onnx.ModelProto) -> None:
-    condition = helper.make_node(
-        "Constant", [], ["always"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True])
-    )
-    outside = _branch(_constant("outside", external=True), output="outside")
-    inside = _branch(_constant("inside"), output="inside")
-    _add(model, condition, helper.make_node("If", ["always"], ["chosen"], then_branch=outside, else_branch=inside))
-
-
-def _foreign(model: onnx.ModelProto) -> None:
-    model.opset_import.add(domain="evil", version=1)
-    _add(model, helper.make_node("Run", [], ["ran"], domain="evil"))
-
-
-def _foreign_function(model: onnx.ModelProto) -> None:
-    body = [helper.make_node("Identity", ["x"], ["y"])]
-    opsets = [helper.make_opsetid("", 17)]
-    model.functions.append(helper.make_function("evil", "Run", ["x"], ["y"], body, opsets))
-
-
-def _foreign_in_function(model: onnx.ModelProto) -> None:
-    body = [helper.make_node("Run", ["x"], ["y"], domain="evil")]
-    opsets = [helper.make_opsetid("", 17)]
-    model.functions.append(helper.make_function("com.microsoft", "Mine", ["x"], ["y"], body, opsets))
-
-
-def _reads_a_file(model: onnx.ModelProto) -> None:
-    _add(model, helper.make_node("EPContext", ["source_ids"], ["e"], domain="com.microsoft", ep_cache_context="../x"))
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-
-
-def _another_name(model: onnx.ModelProto) -> None:
-    _rename(model.graph, "source_ids", "sources")
-    model.graph.input[0].name = "sources"
-
-
-def _another_type(model: onnx.ModelProto) -> None:
-    _rename(model.graph, "source_ids", "wide")
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
-    _add(model, helper.make_node("Cast", ["source_ids"], ["wide"], to=TensorProto.INT64))
-
-
-def _another_rank(model: onnx.ModelProto) -> None:
-    _rename(model.graph, "source_ids", "flat")
-    model.graph.input[0].type.tensor_type.shape.dim.add(dim_value=1)
-    axis = helper.make_node("Constant", [], ["axis"], value=helper.make_tensor("t", TensorProto.INT64, [1], [2]))
-    _add(model, axis, helper.make_node("Squeeze", ["source_ids", "axis"], ["flat"]))
-
-
-def _after(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
-    """Nodes that end in "nothing", a scalar, of which a part of the first output is made."""
-    name = model.graph.output[0].name
-    for node in model.graph.node:
-        node.output[:] = [f"{name}_before" if one == name else one for one in node.output]
-    _rename(model.graph, name, f"{name}_before")
-    _add(model, *nodes)
-    model.graph.node.append(helper.make_node("Add", [f"{name}_before", "nothing"], [name]))
-
-
-def _integer(name: str, value: int, shape: tuple[int, ...] = ()) -> onnx.NodeProto:
-    tensor = helper.make_tensor(name, TensorProto.INT64, shape, [value])
-    return helper.make_node("Constant", [], [name], value=tensor)
-
-
-def _memory_bomb(model: onnx.ModelProto) -> None:
-    _after(
-        model,
-        _integer("much", 2**36, (1,)),
-        helper.make_node("ConstantOfShape", ["much"], ["zeros"]),
-        helper.make_node("ReduceMax", ["zeros"], ["nothing"], keepdims=0),
-    )
-
-
-def _time_bomb(model: onnx.ModelProto) -> None:
-    true = helper.make_tensor("t", TensorProto.BOOL, [], [True])
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["going"], ["going_on"]),
-            helper.make_node("Identity", ["before"], ["after"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("before", TensorProto.FLOAT, []),
-        ],
-        [
-            helper.make_tensor_value_info("going_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("after", TensorProto.FLOAT, []),
-        ],
-    )
-    zero = helper.make_tensor("z", TensorProto.FLOAT, [], [0.0])
-    _after(
-        model,
-        helper.make_node("Constant", [], ["start"], value=zero),
-        helper.make_node("Constant", [], ["yes"], value=true),
-        helper.make_node("Loop", ["", "yes", "start"], ["nothing"], body=body),
-    )
-
-
 def _sizes(**sizes: int) -> Change:
     def change(folder: Path) -> None:
         vocabulary = json.loads((folder / "manifest.json").read_text())["vocabulary"]
@@ -275,20 +137,20 @@ SEALED: dict[str, tuple[Change, str]] = {
     "random bytes for a graph": (_write(GRAPH, os.urandom(5000)), "GRAPH"),
     "half a graph, sealed": (_write(GRAPH, lambda content: content[: len(content) // 2]), "GRAPH"),
     "the other graph": (lambda f: shutil.copyfile(f / "decoder_step.onnx", f / GRAPH), "GRAPH"),
-    "weights in a file beside": (_external_weight("weights.bin"), "GRAPH"),
-    "weights above the folder": (_external_weight("../weights.bin"), "GRAPH"),
-    "weights at an absolute path": (_external_weight("/etc/passwd"), "GRAPH"),
-    "weights at an address": (_external_weight("*/_ORT_MEM_ADDR_/*"), "GRAPH"),
-    "weights of a branch in a file": (_graph(_external_in_branch), "GRAPH"),
-    "an operator of another domain": (_graph(_foreign), "GRAPH"),
-    "a function of another domain": (_graph(_foreign_function), "GRAPH"),
-    "a function that calls another domain": (_graph(_foreign_in_function), "GRAPH"),
-    "an operator that reads files": (_graph(_reads_a_file), "GRAPH"),
-    "another name of an input": (_graph(_another_name), "GRAPH"),
-    "another type of an input": (_graph(_another_type), "GRAPH"),
-    "another rank of an input": (_graph(_another_rank), "GRAPH"),
-    "more memory than there is": (_graph(_memory_bomb), "CERTIFICATE"),
-    "a loop that never ends": (_graph(_time_bomb), "TIMEOUT"),
+    "weights in a file beside": (external_weight("weights.bin"), "GRAPH"),
+    "weights above the folder": (external_weight("../weights.bin"), "GRAPH"),
+    "weights at an absolute path": (external_weight("/etc/passwd"), "GRAPH"),
+    "weights at an address": (external_weight("*/_ORT_MEM_ADDR_/*"), "GRAPH"),
+    "weights of a branch in a file": (graph(external_in_branch), "GRAPH"),
+    "an operator of another domain": (graph(foreign), "GRAPH"),
+    "a function of another domain": (graph(foreign_function), "GRAPH"),
+    "a function that calls another domain": (graph(foreign_in_function), "GRAPH"),
+    "an operator that reads files": (graph(reads_a_file), "GRAPH"),
+    "another name of an input": (graph(another_name), "GRAPH"),
+    "another type of an input": (graph(another_type), "GRAPH"),
+    "another rank of an input": (graph(another_rank), "GRAPH"),
+    "more memory than there is": (graph(memory_bomb), "CERTIFICATE"),
+    "a loop that never ends": (graph(time_bomb), "TIMEOUT"),
     "a vocabulary that is none": (_write("vocabulary.model", os.urandom(5000)), "VOCABULARY"),
     "a vocabulary of another model": (_other_vocabulary, "VOCABULARY"),
     "another size of the source vocabulary": (_sizes(source_size=100), "VOCABULARY"),
@@ -297,13 +159,3 @@ SEALED: dict[str, tuple[Change, str]] = {
     "a certificate as deep as it is long": (_write("certificate.json", b'{"a":' * 200_000), "CERTIFICATE"),
     "a golden sentence of another model": (_other_golden, "CERTIFICATE"),
 }
-
-
-def sealed(change: Change) -> Change:
-    """The change, then the hashes of what it left."""
-
-    def apply(folder: Path) -> None:
-        change(folder)
-        seal_version(folder)
-
-    return apply
