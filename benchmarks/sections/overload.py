@@ -18,7 +18,7 @@ WARM_UP_S, SATURATED_S = 1.0, 4.0
 PHASE_S = 6.0
 NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
-SETTLED_S = 2.0
+SETTLED_S = 6.0
 """What is sent earlier counts as the burst that it still is, in which a queue may be longer."""
 WINDOW_S = 0.5
 KEPT = 0.95

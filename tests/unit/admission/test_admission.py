@@ -247,24 +247,24 @@ def test_a_queue_that_is_too_slow_is_full_before_its_places_are(make: Callable[.
 
 
 def test_a_queue_that_stays_is_kept_short_and_a_burst_is_not(make: Callable[..., Admission], clock: Clock) -> None:
-    admission = make(max_queue_length=100, max_queue_wait_s=1.0)
+    admission = make(max_queue_length=100, max_queue_wait_s=2.0)
     teach(admission, clock, seconds=0.03)
     admit(admission, NORMAL, ONE, ONE)
-    waiting = [admit(admission) for _ in range(33)]
+    waiting = [admit(admission) for _ in range(66)]
     with pytest.raises(QueueFullError, match="too long"):
         admit(admission)
-    clock.now += 1.1
-    for ticket in waiting[:31]:
+    clock.now += 2.1
+    for ticket in waiting[:64]:
         end(ticket)
     admit(admission)
     with pytest.raises(QueueFullError, match="too long"):
         admit(admission)
-    for ticket in waiting[31:]:
+    for ticket in waiting[64:]:
         end(ticket)
     assert admission.queue_length == 1
     for ticket in list(admission._queued):
         end(ticket)
-    assert len([admit(admission) for _ in range(33)]) == 33
+    assert len([admit(admission) for _ in range(66)]) == 33
 
 
 def test_a_cold_server_refuses_nothing_for_its_speed(make: Callable[..., Admission], clock: Clock) -> None:
