@@ -182,6 +182,8 @@ class Settings(BaseSettings):
         for (one, number), (other, same) in itertools.combinations(ports.items(), 2):
             if number and number == same:
                 raise ValueError(f"{one} and {other} are both {number}")
+        if self.num_processes > 1 and self.model_control == "explicit":
+            raise ValueError("explicit model_control is for one process: each of several would have to be told")
         for model in self.initial_models:
             if not re.fullmatch(r"[^:]+(:[1-9]\d{0,17})?", model):
                 raise ValueError(f"{model!r} is not NAME or NAME:VERSION")

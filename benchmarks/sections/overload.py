@@ -15,7 +15,7 @@ from service.client.server_process import running_server
 from service.pb import translation_pb2 as pb
 
 WARM_UP_S, SATURATED_S = 1.0, 4.0
-PHASE_S = 6.0
+PHASE_S = 12.0
 NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
 SETTLED_S = 6.0

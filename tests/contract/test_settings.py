@@ -156,3 +156,9 @@ def test_a_heavy_model_has_an_engine_for_each_core_and_a_light_one_has_one(monke
         settings = Settings(num_threads=threads)
         assert (settings.num_engines(2**28), settings.num_engines(2**22)) == (heavy, 1)
     assert Settings(num_workers=3).num_engines(2**22) == 3
+
+
+def test_versions_that_are_loaded_on_demand_are_one_process_s() -> None:
+    with pytest.raises(ValidationError, match="explicit"):
+        Settings(num_processes=2, model_control="explicit")
+    assert Settings(num_processes=2, model_control="watch").num_processes == 2
