@@ -48,7 +48,7 @@ def ends_well(server: ServerProcess) -> Check:
     if not server.is_alive:
         return Check("the server is never lost", "it has ended", holds=False)
     try:
-        ready = server.get("/ready").strip()
+        ready = server.get("/readyz").strip()
         status = server.stop()
     except (OSError, ServerLostError) as error:
         return Check("the server is never lost", str(error), holds=False)

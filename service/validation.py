@@ -11,6 +11,7 @@ from typing import Any
 from service.errors import InvalidRequestError
 from service.model.manifest import NAME_PATTERN
 from service.pb import translation_pb2 as pb
+from service.pb.management_pb2 import ListVersionsRequest
 
 MAX_VERSION = 2**31 - 1
 MOST_BYTES = 4
@@ -64,6 +65,8 @@ class Limits:
     def _check_model(self, message: Any) -> None:
         name = model_of(message)
         if name is None:
+            return
+        if not name and isinstance(message, ListVersionsRequest):
             return
         if not name:
             raise InvalidRequestError("no model is named; ListModels tells which there are")

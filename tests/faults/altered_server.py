@@ -13,8 +13,8 @@ import sys
 import time
 from typing import Any
 
-from service import server
 from service.cli import main
+from service.management import management
 from service.model.slots import Slots
 
 STEP, FILES, LOAD = "step_s", "num_files", "load_s"
@@ -34,7 +34,7 @@ def slow_down(seconds: float) -> None:
 
 def slow_down_loading(seconds: float) -> None:
     """Every model takes so much longer to load; stderr tells that it has begun."""
-    load_model = server.load_model
+    load_model = management.load_model
 
     def slow_load(*arguments: Any, **options: Any) -> Any:
         sys.stderr.write(f"{LOADING}\n")
@@ -42,7 +42,7 @@ def slow_down_loading(seconds: float) -> None:
         time.sleep(seconds)
         return load_model(*arguments, **options)
 
-    server.load_model = slow_load
+    management.load_model = slow_load  # type: ignore[attr-defined]
 
 
 def alter(alteration: str) -> None:

@@ -67,7 +67,7 @@ class Running:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.http}/ready") as response:
+            with urllib.request.urlopen(f"{self.http}/readyz") as response:
                 return response.status == 200
         except urllib.error.HTTPError as error:
             error.close()

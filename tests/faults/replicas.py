@@ -79,7 +79,7 @@ class Replica:
 
 def is_ready(watch_port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{watch_port}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{watch_port}/readyz", timeout=5) as answer:
             return answer.status == 200
     except OSError:
         return False

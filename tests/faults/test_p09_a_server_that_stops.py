@@ -49,7 +49,7 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], ServerProc
 
 def is_ready(server: ServerProcess) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{server.metrics_address}/ready", timeout=LIMIT_S) as response:
+        with urllib.request.urlopen(f"http://{server.metrics_address}/readyz", timeout=LIMIT_S) as response:
             return bool(response.status == 200)
     except urllib.error.HTTPError as error:
         error.close()

@@ -104,7 +104,7 @@ class Managed:
 
     def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.watch_address}/ready", timeout=TIMEOUT_S) as answer:
+            with urllib.request.urlopen(f"http://{self.watch_address}/readyz", timeout=TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
         except urllib.error.HTTPError as error:
             error.close()
