@@ -8,14 +8,14 @@ whoever runs the server starts all of them again.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import multiprocessing
 import os
 import signal
 import socket
 import sys
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -132,9 +132,13 @@ class _Child:
 
     def get(self, path: str) -> str:
         """What it answers over HTTP; raises OSError."""
-        url = f"http://{LOCALHOST}:{self.metrics_port}{path}"
-        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
-            text: str = response.read().decode()
+        connection = http.client.HTTPConnection(LOCALHOST, self.metrics_port, timeout=PROBE_TIMEOUT_S)
+        with closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            text = response.read().decode()
+        if response.status != http.HTTPStatus.OK:
+            raise OSError(f"{path} answers {response.status}")
         return text
 
 
