@@ -13,6 +13,7 @@ from service.model.greedy import translate_greedily
 from service.model.onnx_model import OnnxModel
 from service.model.session import Provider
 from service.model.store import StoredVersion
+from service.model.text import open_texts
 
 NUM_TRIAL_TOKENS = 4
 
@@ -47,6 +48,7 @@ def open_version(
     content = model.files[name]
     certificate = parse_certificate(content, version.folder / name)
     if proof.verify_certificates and proof.proved_sha256 is None:
+        open_texts(model.manifest, version.folder, model.files)
         try:
             replay(model, certificate)
         except CertificateError:

@@ -31,6 +31,7 @@ from hyperframe.frame import Frame
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SERVICE = "/stepstream.v1.TranslationService"
 CONNECT_S = 10.0
+FRAME_HEADER_BYTES = 9
 READ_BYTES = 2**16
 
 Headers = Sequence[tuple[str, str]]
@@ -64,6 +65,7 @@ class Connection:
         self.h2.initiate_connection()
         self.events: list[Event] = []
         self.is_closed = False
+        self._unread = b""
         """Whether the server has closed it, as far as was read."""
         self._window = window
         self.flush()
@@ -128,16 +130,28 @@ class Connection:
         if not content:
             self.is_closed = True
             return []
-        try:
-            events = self.h2.receive_data(content)
-        except ProtocolError:
-            if self.farewell is None:
-                raise
-            return []  # `h2` takes nothing any more once the server has said goodbye
-        self.events.extend(events)
+        self._unread += content
+        events: list[Event] = []
+        while (frame := self._next_frame()) is not None:
+            try:
+                made = self.h2.receive_data(frame)
+            except ProtocolError:
+                if self.farewell is None:
+                    raise
+                break  # `h2` takes nothing any more once the server has said goodbye
+            self.events.extend(made)
+            events += made
         with contextlib.suppress(OSError):
             self.flush()
         return events
+
+    def _next_frame(self) -> bytes | None:
+        """One frame: `h2` would lose the events of those before one that it does not take."""
+        size = FRAME_HEADER_BYTES + int.from_bytes(self._unread[:3], "big")
+        if len(self._unread) < max(size, FRAME_HEADER_BYTES):
+            return None
+        frame, self._unread = self._unread[:size], self._unread[size:]
+        return frame
 
     def read_until(self, *wanted: type[Event], timeout_s: float = 30.0, stream_id: int | None = None) -> Event | None:
         """The first event of these kinds, of one stream if it is named; None where the connection or the time ends

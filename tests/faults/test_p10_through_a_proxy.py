@@ -24,7 +24,8 @@ CLIENT = f"""
 import sys
 from service.client.client import Client
 from service.client.options import DecodingOptions
-for event in Client(sys.argv[1]).stream({TEXTS[0]!r}, model={MODEL!r}, options={SLOW!r}):
+options = DecodingOptions(beam_size={SLOW.beam_size}, min_length={SLOW.min_length})
+for event in Client(sys.argv[1]).stream({TEXTS[0]!r}, model={MODEL!r}, options=options):
     print("begun", flush=True)
 """
 

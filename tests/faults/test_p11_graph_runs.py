@@ -65,7 +65,7 @@ def test_a_graph_that_does_not_end_is_ended_and_its_session_computes_as_before(
 
 def make_pool(loop: Loop, timeout_s: float) -> tuple[EnginePool, LoopingRows, RecordingObserver, list[BaseException]]:
     rows, observer, failures = LoopingRows(loop), RecordingObserver(), list[BaseException]()
-    limits = Limits(max_slots=2, max_queue_length=10, max_encode_tokens=256, length_multiple=16)
+    limits = Limits(max_slots=2, max_encode_tokens=256, length_multiple=16)
     engine = Engine("loop", Runner(rows, end_id=END_ID), limits, observer, on_failure=failures.append)
     return EnginePool([engine], step_timeout_s=timeout_s), rows, observer, failures
 

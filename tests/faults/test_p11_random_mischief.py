@@ -232,7 +232,7 @@ async def alone(make_rows: Callable[[], Any], plan: Plan) -> Plan:
 def make_engine(rows: Any, plans: list[Plan]) -> tuple[Engine, Runner, list[BaseException]]:
     rows.mischief = Mischief(plans, random.Random(len(plans)))
     runner, failures = Runner(rows, end_id=END_ID), list[BaseException]()
-    limits = Limits(max_slots=MAX_SLOTS, max_queue_length=30, max_encode_tokens=64, length_multiple=16)
+    limits = Limits(max_slots=MAX_SLOTS, max_encode_tokens=64, length_multiple=16)
     return Engine("mischief", runner, limits, RecordingObserver(), on_failure=failures.append), runner, failures
 
 

@@ -1,13 +1,12 @@
-"""A running request that is cancelled keeps its place among those that run."""
+"""A running request that is cancelled is forgotten, and its rows are never freed."""
 
-from service.engine.scheduler import Scheduler
-
-cancel = Scheduler.cancel
+from service.engine.runner import Runner
 
 
-def forgets(self, request_id):
-    if self.is_waiting(request_id):
-        cancel(self, request_id)
+def forgets(self, request_ids):
+    for request_id in request_ids:
+        self._parked.pop(request_id, None)
+        self._running.pop(request_id, None)
 
 
-Scheduler.cancel = forgets
+Runner.leave = forgets
