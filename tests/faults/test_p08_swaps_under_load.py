@@ -16,7 +16,7 @@ MOST_GROWTH_MIB = 8.0 if NUM_SWAPS >= 100 else 32.0
 
 @pytest.mark.fault(36, 37)
 def test_no_request_fails_or_gets_two_versions_while_versions_are_swapped(tmp_path: Path) -> None:
-    """Every stream is wholly of one version and none fails; the memory is given back: over 100 swaps or more, to within 8 MiB."""
+    """Every stream is wholly of one version and none fails; memory is given back, by 100 swaps to within 8 MiB."""
     swaps = swap_under_load(tmp_path, NUM_SWAPS)
     assert swaps.tally.failures == []
     assert swaps.tally.wrong == []
