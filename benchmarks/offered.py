@@ -23,6 +23,7 @@ import grpc
 import grpc.aio
 
 from benchmarks.figures import poisson_arrivals
+from benchmarks.pinning import pinned
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 
@@ -55,6 +56,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Offered:
+    """Texts of a model: a file of sentences, one a line, and of how many tokens each translation is, or None where the
+    model decides it."""
+
+    model: str
+    sentences: Path
+    num_tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class Phase:
     """So many requests a second, Poisson arrivals, for so many seconds."""
 
@@ -62,15 +73,21 @@ class Phase:
     seconds: float
 
 
-def offer(address: str, model: str, sentences: Path, phases: Sequence[Phase]) -> list[list[Outcome]]:
-    """The outcomes of each phase, one right after the other, sent by another process. sentences: one a line."""
+def offer(address: str, texts: Offered, phases: Sequence[Phase], *, core: int) -> list[list[Outcome]]:
+    """The outcomes of each phase, one right after the other, sent by another process, which runs on one core."""
+    flags = () if texts.num_tokens is None else ("--num-tokens", str(texts.num_tokens))
     parts = (f"{phase.rate}x{phase.seconds}" for phase in phases)
-    command = (sys.executable, "-m", "benchmarks.offered", address, model, str(sentences), *parts)
+    module = (sys.executable, "-m", "benchmarks.offered")
+    command = pinned((*module, *flags, address, texts.model, str(texts.sentences), *parts), core)
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     return [[Outcome(**outcome) for outcome in outcomes] for outcomes in json.loads(output)]
 
 
-async def _offer(address: str, model: str, sentences: Sequence[str], phases: Sequence[Phase]) -> list[list[Outcome]]:
+async def _offer(address: str, texts: Offered, phases: Sequence[Phase]) -> list[list[Outcome]]:
+    sentences = texts.sentences.read_text(encoding="utf-8").splitlines()
+    decoding = pb.DecodingOptions()
+    if texts.num_tokens is not None:
+        decoding = pb.DecodingOptions(min_length=texts.num_tokens - 1, max_length=texts.num_tokens)
     options = (("grpc.use_local_subchannel_pool", 1),)
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(NUM_CHANNELS)]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
@@ -85,7 +102,7 @@ async def _offer(address: str, model: str, sentences: Sequence[str], phases: Seq
         for due in poisson_arrivals(phase.rate, phase.seconds, number):
             if (wait_s := start + due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait_s)
-            request = pb.StreamTranslateRequest(model=model, text=order.choice(sentences))
+            request = pb.StreamTranslateRequest(model=texts.model, text=order.choice(sentences), options=decoding)
             sending = _send(next(stubs), request, start, due, results[-1])
             running.append(asyncio.ensure_future(sending))
             await asyncio.sleep(0)
@@ -121,7 +138,8 @@ if __name__ == "__main__":
     parser.add_argument("model")
     parser.add_argument("sentences", type=Path, help="one a line")
     parser.add_argument("phases", nargs="+", type=_phase, metavar="RATExSECONDS")
+    parser.add_argument("--num-tokens", type=int, help="of each translation")
     arguments = parser.parse_args()
-    lines = arguments.sentences.read_text(encoding="utf-8").splitlines()
-    found = asyncio.run(_offer(arguments.address, arguments.model, lines, arguments.phases))
+    offered = Offered(arguments.model, arguments.sentences, arguments.num_tokens)
+    found = asyncio.run(_offer(arguments.address, offered, arguments.phases))
     json.dump([[asdict(outcome) for outcome in outcomes] for outcomes in found], sys.stdout)

@@ -25,7 +25,7 @@ from service.settings import Settings
 START_TIMEOUT_S, STOP_TIMEOUT_S, ANSWER_TIMEOUT_S = 180.0, 90.0, 60.0
 READY = re.compile(r"stepstream: .*\bserving on (\S+:\d+)\s*")
 OPENED, CLOSED = "stepstream_streams_opened_total", "stepstream_streams_closed_total"
-SLOTS, QUEUE = "stepstream_slots_in_use", "stepstream_queue_depth"
+SLOTS, QUEUE, PROMISED = "stepstream_slots_in_use", "stepstream_queue_depth", "stepstream_slots_promised"
 
 
 class ServerLostError(Exception):
@@ -48,16 +48,17 @@ class Balance:
     closed: int
     slots_in_use: int
     queue_depth: int
+    slots_promised: int
 
     @property
     def is_exact(self) -> bool:
         """Every state that was opened is closed, and nothing holds a slot or waits."""
-        return self.opened == self.closed and not self.slots_in_use and not self.queue_depth
+        return self.opened == self.closed and not (self.slots_in_use or self.queue_depth or self.slots_promised)
 
     def __str__(self) -> str:
         return (
             f"{self.opened:,} opened, {self.closed:,} closed, {self.slots_in_use} slots in use, "
-            f"{self.queue_depth} in the queue"
+            f"{self.queue_depth} in the queue, {self.slots_promised} slots promised"
         )
 
 
@@ -144,7 +145,7 @@ class ServerProcess:
         sums = self._sums()
         if OPENED not in sums:
             raise ServerLostError(f"the server does not count {OPENED}")
-        return Balance(*(int(sums.get(name, 0)) for name in (OPENED, CLOSED, SLOTS, QUEUE)))
+        return Balance(*(int(sums.get(name, 0)) for name in (OPENED, CLOSED, SLOTS, QUEUE, PROMISED)))
 
     def count(self, name: str) -> int:
         """One of its metrics, over all labels; raises OSError."""

@@ -82,4 +82,5 @@ def assemble(
     texts = open_texts(manifest, onnx_model.folder, onnx_model.files)
     translator = Translator(manifest, texts, pool, max_text_bytes=settings.max_text_bytes, max_slots=settings.max_slots)
     admission = Admission(settings.admission_limits(len(engines)))
+    metrics.watch_promised(manifest.name, manifest.version, lambda: admission.num_promised)
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator, admission)

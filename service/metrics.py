@@ -108,6 +108,11 @@ class Metrics:
         self._engines.add(labels, engine)
         return engine
 
+    def watch_promised(self, name: str, version: int, read: Callable[[], int]) -> None:
+        """Show how many rows of a version are promised, as `read` gives it on any thread, until the version is
+        forgotten."""
+        self._engines.watch_promised((name, str(version)), read)
+
     def forget(self, name: str, version: int) -> None:
         """A version is unloaded: its series end, and begin at 0 if it is loaded again. An unknown one is no error."""
         labels = (name, str(version))

@@ -24,16 +24,18 @@ BALANCED_WITHIN_S = 15.0
 
 @dataclass(frozen=True)
 class Balance:
-    """Of one server at one moment. Rows of all its models' steps, and requests of all their queues."""
+    """Of one server at one moment. Rows of all its models' steps, requests of all their queues, and rows
+    that admission counts."""
 
     opened: int
     closed: int
     slots: int
     queued: int
+    promised: int
 
     @property
     def is_even(self) -> bool:
-        return self.opened == self.closed and not self.slots and not self.queued
+        return self.opened == self.closed and not (self.slots or self.queued or self.promised)
 
 
 def balance_of(metrics: str) -> Balance:
@@ -42,7 +44,7 @@ def balance_of(metrics: str) -> Balance:
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    names = ("streams_opened_total", "streams_closed_total", "slots_in_use", "queue_depth")
+    names = ("streams_opened_total", "streams_closed_total", "slots_in_use", "queue_depth", "slots_promised")
     return Balance(*(int(sums.get(f"stepstream_{name}", 0.0)) for name in names))
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from benchmarks import load, servers
+from benchmarks.comparison import TARGET_LENGTH
 from benchmarks.figures import at_least, at_most, percentile
-from benchmarks.offered import Outcome, Phase, offer
-from benchmarks.report import SHIPPED, Bench, Table
-from benchmarks.sections.serving import NUM_CLIENTS
+from benchmarks.offered import Offered, Outcome, Phase, offer
+from benchmarks.pinning import on_core, pinned, two_cores
+from benchmarks.report import BASE, SHIPPED, Bench, Table
+from benchmarks.sections.serving import FIXED_LENGTH, NUM_CLIENTS
 from service.client.server_process import running_server
+from service.model.bundle import read_manifest
 from service.pb import translation_pb2 as pb
 
 WARM_UP_S, SATURATED_S = 1.0, 4.0
@@ -31,18 +35,33 @@ RECOVERED_S = 2.0
 def measure(bench: Bench) -> Iterator[Table]:
     sentences = bench.scratch / "captions.txt"
     sentences.write_text("\n".join(bench.captions), encoding="utf-8")
-    texts = load.Texts(SHIPPED, bench.captions, pb.DecodingOptions())
-    with running_server(servers.ours(bench.shipped(SHIPPED)).command) as address:
-        window = asyncio.run(
-            load.closed_loop(
-                address, texts, load.stream, num_clients=NUM_CLIENTS, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
-            )
-        )
-        knee = window.requests_per_second
-        found = {share: offer(address, SHIPPED, sentences, [Phase(share * knee, PHASE_S)])[0] for share in LOADS}
-        burst = [Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S)]
-        after = offer(address, SHIPPED, sentences, burst)[1]
-    yield from _tables(knee, found, after)
+    base = read_manifest(bench.base).name
+    yield from _overload(SHIPPED, bench.shipped(SHIPPED), Offered(SHIPPED, sentences))
+    yield from _overload(BASE, bench.base, Offered(base, sentences, TARGET_LENGTH))
+
+
+def _overload(title: str, version: Path, texts: Offered) -> Iterator[Table]:
+    servers_core, clients_core = two_cores()
+    with running_server(pinned(servers.ours(version).command, servers_core)) as address:
+
+        def offered(*phases: Phase) -> list[list[Outcome]]:
+            return offer(address, texts, phases, core=clients_core)
+
+        with on_core(clients_core):
+            knee = asyncio.run(_saturated(address, texts))
+        found = {share: offered(Phase(share * knee, PHASE_S))[0] for share in LOADS}
+        after = offered(Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S))[1]
+    yield from _tables(title, knee, found, after)
+
+
+async def _saturated(address: str, texts: Offered) -> float:
+    """Requests a second of clients that each wait for their answer before they ask again."""
+    options = pb.DecodingOptions() if texts.num_tokens is None else FIXED_LENGTH
+    asked = load.Texts(texts.model, texts.sentences.read_text(encoding="utf-8").splitlines(), options)
+    window = await load.closed_loop(
+        address, asked, load.stream, num_clients=NUM_CLIENTS, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
+    )
+    return window.requests_per_second
 
 
 def goodput(outcomes: Sequence[Outcome]) -> float:
@@ -67,7 +86,7 @@ def recovery_s(outcomes: Sequence[Outcome], normal_s: float) -> float:
     return end
 
 
-def _tables(knee: float, found: dict[float, list[Outcome]], after: Sequence[Outcome]) -> Iterator[Table]:
+def _tables(title: str, knee: float, found: dict[float, list[Outcome]], after: Sequence[Outcome]) -> Iterator[Table]:
     peak = max(map(goodput, found.values()))
     normal_s = admitted_s(found[NORMAL])
     rows: list[tuple[str, ...]] = []
@@ -94,10 +113,10 @@ def _tables(knee: float, found: dict[float, list[Outcome]], after: Sequence[Outc
     refused_p99 = _percentile(refused_ms) if refused_ms else 0.0
     kept, normal_again = goodput(worst) / peak, recovery_s(after, normal_s)
     yield Table(
-        f"{SHIPPED}, captions streamed at multiples of the load that saturates it ({knee:.0f} requests/s of "
-        f"{NUM_CLIENTS} clients in a closed loop), Poisson arrivals from a process of its own for {PHASE_S:g} s each, "
-        "in ms; late: how long after its time the generator sent a request, p99; amiss: refused without a pushback, or "
-        f"ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
+        f"{title} on one core, captions streamed at multiples of the load that saturates it ({knee:.0f} requests/s of "
+        f"{NUM_CLIENTS} clients in a closed loop), Poisson arrivals from a process on another core for {PHASE_S:g} s "
+        "each, in ms; late: how long after its time the generator sent a request, p99; amiss: refused without a "
+        f"pushback, or ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
         (
             *("load", "offered/s", "done/s", "admitted, p99", "refused", "refused, p50", "refused, p99"),
             *("amiss", "late"),
@@ -105,8 +124,8 @@ def _tables(knee: float, found: dict[float, list[Outcome]], after: Sequence[Outc
         rows,
     )
     yield Table(
-        f"What was promised, at {LOADS[-1]:g} x; normal again: after 2 s of it, until nothing is refused any more and "
-        f"nearly all is done in {SLOWER:g} times the p99 at {NORMAL:g} x",
+        f"{title}: what was promised, at {LOADS[-1]:g} x; normal again: after 2 s of it, until nothing is refused any "
+        f"more and nearly all is done in {SLOWER:g} times the p99 at {NORMAL:g} x",
         ("", "measured", "to reach"),
         (
             ("done, to the most at any load", f"{kept:.2f} x", at_least(kept, KEPT, " x")),

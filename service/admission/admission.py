@@ -68,16 +68,21 @@ class Admission:
         """Requests that wait, beyond those that free rows take."""
         return len(self._queued)
 
+    @property
+    def num_promised(self) -> int:
+        """Rows of the requests that have been let in and have not ended."""
+        return self._num_rows + self._num_arriving
+
     def is_closed(self, client: str) -> bool:
         """Whether the client's next request would be refused, whatever its priority."""
         claim = Claim(client, Priority.HIGH)
-        return bool(self._refusal(claim, [_ANY])) and not self._displaceable(claim)
+        return bool(self._refusal(claim, [_ANY])) and not self._can_displace(claim)
 
     def arrive(self, claim: Claim) -> Ticket:
         """Let a request in, of which nothing is read yet; raises QueueFullError or DeadlineExceededError where it would
         be refused however small it is."""
         self._require_time(claim, _ANY)
-        if (refusal := self._refusal(claim, [_ANY])) and not self._displaceable(claim):
+        if (refusal := self._refusal(claim, [_ANY])) and not self._can_displace(claim):
             raise self._refused(refusal)
         return Ticket(self, claim)
 
@@ -161,10 +166,13 @@ class Admission:
         if wait_s is not None and now + wait_s > claim.deadline:
             raise self._refused(TOO_LATE)
 
+    def _can_displace(self, claim: Claim) -> bool:
+        return self._backlog.has_below(claim.priority) and any(
+            ticket.claim.priority < claim.priority and not ticket.has_begun for ticket in self._queued
+        )
+
     def _displaceable(self, claim: Claim) -> list[Ticket]:
         """Those that a request may displace, the first one first."""
-        if not self._backlog.has_below(claim.priority):
-            return []
         waiting = [t for t in self._queued if t.claim.priority < claim.priority and not t.has_begun]
         waiting.reverse()
         return sorted(waiting, key=lambda ticket: ticket.claim.priority)

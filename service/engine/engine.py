@@ -11,32 +11,20 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 
-from service.engine.commands import Cancel, Command, Commands, Edit, Submit, Withdraw
+from service.engine.commands import Cancel, Commands, Edit, Submit, Withdraw
+from service.engine.cycle import PUSHBACK_MS, Cycle
 from service.engine.editing import EditableTranslation
-from service.engine.mailbox import JOINED, UNLIMITED, Event, Mailbox, Place
+from service.engine.mailbox import UNLIMITED, Mailbox, Place
 from service.engine.mailboxes import Mailboxes
 from service.engine.observer import Observer
 from service.engine.request import Decoding, Request, StepResult
 from service.engine.runner import Runner
-from service.engine.scheduler import Limits, Scheduler
+from service.engine.scheduler import Limits
 from service.engine.watchdog import Heartbeat
-from service.errors import (
-    DeadlineExceededError,
-    EncodeFailedError,
-    EngineFailedError,
-    QueueFullError,
-    RequestFailedError,
-    ServiceError,
-    StepTimeoutError,
-    StoppingError,
-)
-from service.model.errors import InterruptedRunError
+from service.errors import EngineFailedError, ServiceError, StoppingError
 from service.model.interrupt import current_interrupt
 
-PUSHBACK_MS = 1_000
-"""After a step that was ended, in milliseconds."""
 FAILED_STOP_S = 0.5
 """For the thread of an engine that has failed to end, in seconds: it may hang."""
 
@@ -54,8 +42,6 @@ class Engine:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         """name is the thread's; on_failure is called on the event loop, once, if a fault ends the engine."""
-        self._runner = runner
-        self._scheduler = Scheduler(limits)
         self._observer = observer
         self._on_failure = on_failure
         self._ids = itertools.count(1)
@@ -63,10 +49,16 @@ class Engine:
         self._failing = threading.Lock()
         self._failure: BaseException | None = None
         self._mailboxes = Mailboxes()
-        self._editable: set[int] = set()
-        self._max_editable = limits.max_slots
         self.heartbeat = Heartbeat()
         """What the thread is at."""
+        self._cycle = Cycle(
+            runner,
+            limits,
+            observer,
+            commands=self._commands,
+            mailboxes=self._mailboxes,
+            heartbeat=self.heartbeat,
+        )
         self.num_rows_promised = 0
         """Rows that the translations under way may come to take, waiting ones too."""
         self._has_started = False
@@ -190,140 +182,16 @@ class Engine:
         current_interrupt.set(self.heartbeat.interrupt)
         try:
             while not self._commands.are_closed:
-                self._commands.wait(lambda: self._scheduler.has_work, self.heartbeat.rest)
+                self._commands.wait(lambda: self._cycle.has_work, self.heartbeat.rest)
                 self.heartbeat.beat()
-                try:
-                    self._obey()
-                    self._expire_and_join()
-                    self._step()
-                except InterruptedRunError:
-                    self._end_interrupted()
+                self._cycle.turn()
             if self._failure is None:
                 self._end_all(StoppingError("the server is stopping"))
         except BaseException as error:
             self.fail(error)
 
-    def _obey(self) -> None:
-        """Take the commands. Every mailbox is known before anything is done for its request, and forgotten only with
-        its last event, so that whatever fails no request waits for ever."""
-        commands = self._commands.take(self._know)
-        cancelled = [command.request_id for command in commands if isinstance(command, Cancel)]
-        for request_id in cancelled:
-            self._mailboxes.remove(request_id)
-            self._scheduler.cancel(request_id)
-            self._editable.discard(request_id)
-        self._runner.leave(cancelled)
-        early: list[Command] = []
-        for command in commands:
-            if isinstance(command, Cancel):
-                continue
-            if isinstance(command, Withdraw):
-                self._withdraw(command)
-            elif command.request.request_id not in self._mailboxes:
-                continue
-            elif isinstance(command, Submit):
-                self._submit(command.request)
-            elif not self._edit(command):
-                early.append(command)
-        self._commands.put_back(early)
-
-    def _know(self, command: Submit) -> None:
-        self._mailboxes.add(command.request.request_id, command.mailbox)
-
-    def _submit(self, request: Request) -> None:
-        if request.editable:
-            self._editable.add(request.request_id)
-        if len(self._editable) > self._max_editable:
-            self._refuse(
-                request.request_id,
-                QueueFullError("too many interactive translations are open; try again later", pushback_ms=PUSHBACK_MS),
-            )
-        else:
-            self._scheduler.submit(request)
-
-    def _withdraw(self, command: Withdraw) -> None:
-        if self._scheduler.is_waiting(command.request_id):
-            self._scheduler.cancel(command.request_id)
-            self._refuse(command.request_id, command.error)
-
-    def _edit(self, command: Edit) -> bool:
-        """Obey an edit; False where the request has not begun, and the edit must wait."""
-        request_id = command.request.request_id
-        if not self._runner.is_known(request_id):
-            return False
-        try:
-            is_running = self._runner.edit(request_id, command.prefix)
-        except RequestFailedError as failure:
-            self._fail_alone(request_id, failure)
-            return True
-        if not is_running and not self._scheduler.is_waiting(request_id):
-            self._submit(replace(command.request, submitted_at=time.monotonic()))
-        return True
-
-    def _expire_and_join(self) -> None:
-        schedule = self._scheduler.schedule(time.monotonic())
-        self._runner.leave(schedule.expired)
-        for request_id in schedule.expired:
-            self._refuse(request_id, DeadlineExceededError("the deadline passed before the translation ended"))
-        if schedule.joining:
-            self._mailboxes.deliver([(request.request_id, JOINED) for request in schedule.joining])
-            self.heartbeat.beat()
-            started = time.monotonic()
-            for request_id, failure in self._runner.join(schedule.joining):
-                self._fail_alone(request_id, failure)
-            self._observer.joined(num_requests=len(schedule.joining), seconds=time.monotonic() - started)
-
-    def _step(self) -> None:
-        if num_rows := self._runner.num_rows:
-            self.heartbeat.beat()
-            started = time.monotonic()
-            events: list[tuple[int, Event]] = []
-            ended: list[int] = []
-            for request_id, result in self._runner.step():
-                if isinstance(result, ServiceError):
-                    self._fail_alone(request_id, result)
-                    continue
-                events.append((request_id, result))
-                if result.is_last:
-                    ended.append(request_id)
-            self._mailboxes.deliver(events)
-            for request_id in ended:
-                self._scheduler.finish(request_id)
-                if not self._runner.is_known(request_id):
-                    self._mailboxes.remove(request_id)
-            self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
-        self._observer.load_changed(
-            num_rows=self._runner.num_rows,
-            queue_length=self._scheduler.queue_length,
-            queue_tokens=self._scheduler.queue_tokens,
-        )
-
-    def _fail_alone(self, request_id: int, failure: ServiceError) -> None:
-        """A request that has no row any more has failed, and no other."""
-        self._scheduler.cancel(request_id)
-        cause = failure.__cause__ or failure
-        if isinstance(failure, EncodeFailedError):
-            self._observer.encode_failed(cause)
-        else:
-            self._observer.row_failed(cause)
-        self._refuse(request_id, failure)
-
-    def _end_interrupted(self) -> None:
-        """Work was ended since it was overdue: so are all requests but those that have not begun."""
-        self.heartbeat.beat()
-        self._observer.step_terminated()
-        self._runner.clear()
-        for request_id in self._mailboxes.ids():
-            if not self._scheduler.is_waiting(request_id):
-                self._scheduler.cancel(request_id)
-                self._refuse(request_id, StepTimeoutError("a step took too long; try again", pushback_ms=PUSHBACK_MS))
-
-    def _refuse(self, request_id: int, error: ServiceError) -> None:
-        self._editable.discard(request_id)
-        self._mailboxes.end(request_id, error)
-
     def _end_all(self, error: ServiceError) -> None:
         self._commands.close(error)
-        self._commands.take(self._know)
+        self._commands.take(self._cycle.know)
         self._mailboxes.end_all(error)
         self._observer.load_changed(num_rows=0, queue_length=0, queue_tokens=0)

@@ -83,16 +83,27 @@ class EngineCollector(Collector):
 
     def __init__(self) -> None:
         self._engines: dict[Labels, tuple[EngineMetrics, ...]] = {}
+        self._promised: dict[Labels, Callable[[], int]] = {}
 
     def add(self, labels: Labels, engine: EngineMetrics) -> None:
         self._engines[labels] = (*self._engines.get(labels, ()), engine)
 
+    def watch_promised(self, labels: Labels, read: Callable[[], int]) -> None:
+        self._promised[labels] = read
+
     def forget(self, labels: Labels) -> None:
         """An unknown version is no error."""
         self._engines.pop(labels, None)
+        self._promised.pop(labels, None)
 
     def collect(self) -> Iterator[Metric]:
         engines = list(self._engines.items())
+        promised = GaugeMetricFamily(
+            "stepstream_slots_promised", "Sequences that were admitted and have not ended", labels=("model", "version")
+        )
+        for labels, read in list(self._promised.items()):
+            promised.add_metric(labels, read())
+        yield promised
         for name, meaning, count in _GAUGES:
             gauge = GaugeMetricFamily(name, meaning, labels=("model", "version"))
             for labels, group in engines:

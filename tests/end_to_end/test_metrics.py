@@ -44,11 +44,11 @@ def closed(metrics: Mapping[Series, float]) -> dict[str, float]:
 
 
 def is_idle(metrics: Mapping[Series, float]) -> bool:
-    """Whatever was opened is closed, no sequence has a slot and no request waits."""
+    """Whatever was opened is closed, no sequence has a slot or the promise of one, and no request waits."""
     return (
         total(metrics, "stepstream_streams_opened_total") == total(metrics, "stepstream_streams_closed_total")
         and total(metrics, "stepstream_slots_in_use") == total(metrics, "stepstream_queue_depth") == 0
-        and total(metrics, "stepstream_queue_tokens") == 0
+        and total(metrics, "stepstream_queue_tokens") == total(metrics, "stepstream_slots_promised") == 0
     )
 
 
@@ -58,6 +58,7 @@ def is_full(metrics: Mapping[Series, float]) -> bool:
     return (
         total(metrics, "stepstream_slots", **OF_MODEL) == total(metrics, "stepstream_slots_in_use", **OF_MODEL) == 2
         and num_waiting > 0
+        and total(metrics, "stepstream_slots_promised", **OF_MODEL) == 2 + num_waiting
         and total(metrics, "stepstream_queue_tokens", **OF_MODEL) == num_waiting * NUM_SOURCE_TOKENS
     )
 

@@ -27,6 +27,11 @@ async def test_the_soak_notices_streams_that_stay_open(tiny_store: Path, tmp_pat
     assert any("opened" in check.found for check in outcome.checks if not check.holds)
 
 
+async def test_the_soak_notices_slots_that_leak(tiny_store: Path, tmp_path: Path, broken: Path) -> None:
+    outcome = await soak(tiny_store, tmp_path, SHORT, [broken / "slots_leak.py"])
+    assert any("slots promised" in check.found for check in outcome.checks if not check.holds)
+
+
 async def test_the_soak_notices_translations_that_change(tiny_store: Path, tmp_path: Path, broken: Path) -> None:
     outcome = await soak(tiny_store, tmp_path, SHORT, [broken / "neighbours_mix.py"])
     assert outcome.book.broken["different"] + outcome.book.broken["lost"] > 0

@@ -48,6 +48,12 @@ def test_the_fuzzer_notices_streams_that_stay_open(tiny_store: Path, tmp_path: P
     assert "opened" in checks[2].found
 
 
+def test_the_fuzzer_notices_slots_that_leak(tiny_store: Path, tmp_path: Path, broken: Path) -> None:
+    checks, _ = fuzz(tiny_store, tmp_path, seed=1, seconds=1.0, broken_by=[broken / "slots_leak.py"])
+    assert not checks[2].holds
+    assert " 0 slots promised" not in checks[2].found
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.path)
 def test_an_input_stands_for_the_messages_it_was_made_of(method) -> None:
     requests = (b"one", b"", b"three") if method.requests_stream else (b"one",)

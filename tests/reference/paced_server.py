@@ -63,7 +63,7 @@ class PacedServer:
         assert admission._num_arriving == 0
         await self.until(lambda: admission._num_rows == 0 and admission._backlog.is_empty)
         engines = self.server._registry.find(MODEL, 0).engine._engines
-        await self.until(lambda: not any(engine._scheduler.has_work for engine in engines))
+        await self.until(lambda: not any(engine._cycle.has_work for engine in engines))
         assert admission.queue_length == admission._backlog.work == 0
         assert [engine.num_rows_promised for engine in engines] == [0] * len(engines)
         assert not any(engine._mailboxes.ids() for engine in engines)
