@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from service.errors import ClientStalledError
 
@@ -18,29 +18,52 @@ async def write_all(
 ) -> None:
     """Write each message as it is made; raises ClientStalledError once one write has lasted max_stall_s seconds.
 
-    One timer for a stream, not one for each message: nearly every write ends at once.
+    Whoever cancels this never interrupts a write: gRPC keeps the memory of one whose end nobody awaits (grpc#43360).
+    One that is under way then ends by itself, since its call is over, and is the last.
     """
-    loop = asyncio.get_running_loop()
-    limit = asyncio.timeout(None)
-    writing_since: float | None = None
-    timer = loop.call_later(max_stall_s / LOOKS, lambda: look())
-
-    def look() -> None:
-        nonlocal timer
-        if writing_since is not None and loop.time() - writing_since >= max_stall_s:
-            limit.reschedule(loop.time())
-        else:
-            timer = loop.call_later(max_stall_s / LOOKS, look)
-
+    writing = _Writing(messages, write)
+    task = asyncio.create_task(writing.run())
     try:
-        async with limit:
-            async for message in messages:
-                writing_since = loop.time()
-                await write(message)
-                writing_since = None
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise ClientStalledError("the client has taken nothing for {limit} s", limit=max_stall_s) from None
+        while not task.done():
+            await asyncio.wait((task,), timeout=max_stall_s / LOOKS)
+            if writing.lasts_s >= max_stall_s:
+                raise ClientStalledError("the client has taken nothing for {limit} s", limit=max_stall_s)
     finally:
-        timer.cancel()
+        if not task.done() and not writing.end_after_this():
+            task.cancel()
+            await asyncio.wait((task,))
+    task.result()
+
+
+class _Writing(Generic[_Message]):
+    """What the task of one stream does."""
+
+    def __init__(self, messages: AsyncIterator[_Message], write: Callable[[_Message], Awaitable[None]]) -> None:
+        self._messages = messages
+        self._write = write
+        self._since: float | None = None
+        self._is_ending = False
+
+    @property
+    def lasts_s(self) -> float:
+        """Seconds since the write that is under way began; 0 between two of them."""
+        return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
+
+    def end_after_this(self) -> bool:
+        """Make the write that is under way the last one, whatever becomes of it; False where there is none."""
+        self._is_ending = self._since is not None
+        return self._is_ending
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        async for message in self._messages:
+            self._since = loop.time()
+            try:
+                await self._write(message)
+            except Exception:
+                if self._is_ending:
+                    return
+                raise
+            if self._is_ending:
+                return
+            self._since = None

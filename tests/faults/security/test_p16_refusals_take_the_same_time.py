@@ -1,4 +1,5 @@
-"""How long a refusal takes, measured as by dudect: nothing of a token can be learnt from it."""
+"""How long a refusal takes, measured as by dudect, and what is done for it, instruction by instruction: nothing of a
+token can be learnt from either."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import hashlib
 import math
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -48,6 +51,27 @@ def durations(find: Callable[[str], Any], one: list[str], other: list[str], seed
     return times
 
 
+def instructions(find: Callable[[str], Any], presented: str) -> list[tuple[str, int]]:
+    """Every instruction of Python that `find` carries out: its function and its place in it."""
+    done: list[tuple[str, int]] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any]:
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            done.append((frame.f_code.co_qualname, frame.f_lasti))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        find(presented)
+    except UnauthenticatedError:
+        pass
+    finally:
+        sys.settrace(before)
+    return done
+
+
 KNOWN = [f"secret-{number:04}" for number in range(64)]
 UNKNOWN = [f"Bearer unknow-{number:04}" for number in range(64)]
 
@@ -57,20 +81,45 @@ def known_tokens(*, expires_at: float = math.inf) -> list[Token]:
     return [Token(name, hashlib.sha256(name.encode()).digest(), scopes, expires_at) for name in KNOWN]
 
 
+KINDS = {
+    "expired": [f"Bearer {name}" for name in KNOWN],
+    "malformed": [f"Basic  {name}" for name in KNOWN],
+    "near": [f"Bearer {name[:-1]}x" for name in KNOWN],
+}
+
+
+NEVER_EXPIRED = known_tokens()
+
+
+def ends_early(authorization: str) -> Token | None:
+    """A search that stops at the first match."""
+    digest = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).digest()
+    return next((token for token in NEVER_EXPIRED if token.digest == digest), None)
+
+
 @pytest.mark.fault(21)
-@pytest.mark.parametrize("kind", ["expired", "malformed", "near"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_refusal_is_the_same_work(kind: str) -> None:
+    """Wrong tokens and expired, malformed or nearly right ones go the same way, instruction by instruction."""
+    find = Tokens(known_tokens(expires_at=0.0)).find
+    [wrong, *others] = [instructions(find, presented) for presented in (UNKNOWN[0], *KINDS[kind])]
+    assert len(wrong) > 64
+    assert all(other == wrong for other in others)
+
+
+def test_a_search_that_ends_early_is_other_work() -> None:
+    assert instructions(ends_early, f"Bearer {KNOWN[0]}") != instructions(ends_early, UNKNOWN[0])
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize("kind", KINDS)
 def test_how_long_a_refusal_takes_tells_nothing(kind: str) -> None:
     """Wrong tokens and expired, malformed or nearly right ones take the same time: Welch's |t| < 4.5 over 2 x 20,000
     trials, where one that differs does so in every one of twelve measurements."""
     tokens = Tokens(known_tokens(expires_at=0.0))
-    other = {
-        "expired": [f"Bearer {name}" for name in KNOWN],
-        "malformed": [f"Basic  {name}" for name in KNOWN],
-        "near": [f"Bearer {name[:-1]}x" for name in KNOWN],
-    }[kind]
     measured = []
     for seed in range(12):
-        measured.append(welch(*durations(tokens.find, UNKNOWN, other, seed)))
+        measured.append(welch(*durations(tokens.find, UNKNOWN, KINDS[kind], seed)))
         if measured[-1] < LIMIT:
             return
     pytest.fail(f"|t| = {measured}")
@@ -79,10 +128,4 @@ def test_how_long_a_refusal_takes_tells_nothing(kind: str) -> None:
 @pytest.mark.fault(21)
 def test_a_comparison_that_ends_early_is_found_out() -> None:
     """The same measurement of a search that stops at the first match gives |t| above 4.5."""
-    tokens = known_tokens()
-
-    def find(authorization: str) -> Token | None:
-        digest = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).digest()
-        return next((token for token in tokens if token.digest == digest), None)
-
-    assert welch(*durations(find, UNKNOWN, [f"Bearer {KNOWN[0]}"], 0)) > LIMIT
+    assert welch(*durations(ends_early, UNKNOWN, [f"Bearer {KNOWN[0]}"], 0)) > LIMIT
