@@ -87,10 +87,12 @@ format: .venv/development ## Format the sources and mend what ruff can mend
 	@$(BIN)/ruff format $(SOURCES)
 
 ##@ Make
+PROTO_FOLDERS := protos/stepstream/v1 protos/inference
 .PHONY: protos
 protos: .venv/development ## Generate service/pb from protos/
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iservice/pb=protos/stepstream/v1 \
-		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(patsubst protos/stepstream/v1/%,service/pb/%,$(wildcard protos/stepstream/v1/*.proto))
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc $(addprefix -Iservice/pb=,$(PROTO_FOLDERS)) \
+		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
+		$(addprefix service/pb/,$(notdir $(wildcard $(addsuffix /*.proto,$(PROTO_FOLDERS)))))
 
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
