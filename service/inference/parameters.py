@@ -69,6 +69,8 @@ def read_parameters(parameters: Mapping[str, inference_pb2.InferParameter]) -> P
 
 def _set(message: Message, name: str, value: Any) -> None:
     """One field of a message, as JSON has it: a number for a number, a list written as a text for a list."""
+    if value is None:
+        raise _impossible(name)
     try:
         if message.DESCRIPTOR.fields_by_name[name].is_repeated:
             value = json.loads(value)
