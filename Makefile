@@ -60,6 +60,10 @@ memory: .venv/development ## What a server's memory grows by over 100,000 stream
 test: .venv/development ## Run every test, warnings as errors
 	@$(BIN)/python -m pytest
 
+.PHONY: test-clients
+test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node), run them
+	@$(BIN)/python -m pytest -m clients tests/clients
+
 .PHONY: faults
 faults: .venv/development ## List every fault that a test plays, and what comes of it (RUN=1: play them)
 	@$(BIN)/python -m pytest --quiet $(if $(RUN),--run-faults,--fault-table)
@@ -145,7 +149,7 @@ clean: ## Remove the environment and every cache; models, data and training runs
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # The environment grows in steps; each leaves a stamp once it has succeeded, so a step that failed is taken again.
 
