@@ -60,6 +60,10 @@ memory: .venv/development ## What a server's memory grows by over 100,000 stream
 test: .venv/development ## Run every test, warnings as errors
 	@$(BIN)/python -m pytest
 
+.PHONY: test-clients
+test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node), run them
+	@$(BIN)/python -m pytest -m clients tests/clients
+
 .PHONY: faults
 faults: .venv/development ## List every fault that a test plays, and what comes of it (RUN=1: play them)
 	@$(BIN)/python -m pytest --quiet $(if $(RUN),--run-faults,--fault-table)
@@ -87,10 +91,12 @@ format: .venv/development ## Format the sources and mend what ruff can mend
 	@$(BIN)/ruff format $(SOURCES)
 
 ##@ Make
+PROTO_FOLDERS := protos/stepstream/v1 protos/inference
 .PHONY: protos
 protos: .venv/development ## Generate service/pb from protos/
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iservice/pb=protos/stepstream/v1 \
-		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(patsubst protos/stepstream/v1/%,service/pb/%,$(wildcard protos/stepstream/v1/*.proto))
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc $(addprefix -Iservice/pb=,$(PROTO_FOLDERS)) \
+		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
+		$(addprefix service/pb/,$(notdir $(wildcard $(addsuffix /*.proto,$(PROTO_FOLDERS)))))
 
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
@@ -143,7 +149,7 @@ clean: ## Remove the environment and every cache; models, data and training runs
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # The environment grows in steps; each leaves a stamp once it has succeeded, so a step that failed is taken again.
 

@@ -50,6 +50,12 @@ class Call:
             return self.caller
         return self.peer.rpartition(":")[0] if self.peer.startswith(("ipv4:", "ipv6:")) else self.peer
 
+    def end_within(self, seconds: float | None) -> None:
+        """Its deadline is not later than so many seconds from its start; None changes nothing."""
+        if seconds is not None:
+            end = self.started_at + seconds
+            self.deadline = end if self.deadline is None else min(end, self.deadline)
+
     def progress(self, num_tokens: int, *, joined_at: float, encoded_at: float, made_at: float) -> None:
         """A step has made tokens of one of its sequences."""
         if self.joined_at is None:
@@ -81,7 +87,7 @@ class Calls:
     def __init__(self, observers: Sequence[CallObserver] = ()) -> None:
         self._observers = tuple(observers)
         self._running: dict[int, Call] = {}
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -93,7 +99,7 @@ class Calls:
         self._running[id(call)] = call
         self._idle.clear()
         try:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise StoppingError("the server is stopping", pushback_ms=0)
             yield
         finally:
@@ -107,9 +113,13 @@ class Calls:
         for observer in self._observers:
             observer.call_ended(call)
 
+    async def until_stopping(self) -> None:
+        """Until new calls are refused: one that would stay open without a request should end then."""
+        await self._stopping.wait()
+
     async def stop(self, *, timeout_s: float) -> int:
         """Refuse new calls and wait until the running ones have ended: how many have not in time."""
-        self._stopping = True
+        self._stopping.set()
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:

@@ -1,10 +1,9 @@
-"""Wraps every gRPC method but health: opens its call, asks who calls, reads what is asked, gives each error its status.
-The only place that sets a status."""
+"""Wraps every gRPC method but health: opens its call, asks who calls, reads what is asked, ends each error with its
+status."""
 
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,66 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-import structlog
 
-from service.admission.pushback import RESTART_S, pushback_ms
 from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
-from service.errors import (
-    AbandonedError,
-    AttemptsExhaustedError,
-    ClientStalledError,
-    DeadlineExceededError,
-    DuplicateRequestError,
-    EncodeFailedError,
-    EngineFailedError,
-    InternalError,
-    InvalidRequestError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    NotPossibleError,
-    PermissionDeniedError,
-    QueueFullError,
-    RequestFailedError,
-    ServiceError,
-    StepTimeoutError,
-    StoppingError,
-    UnauthenticatedError,
-)
+from service.errors import ServiceError
 from service.parsing import parse
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
+from service.statuses import STATUS, pushback_of, told_of
 from service.validation import Limits, model_of
 from service.writing import write_all
 
-STATUS: dict[type[ServiceError], grpc.StatusCode] = {
-    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
-    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
-    DuplicateRequestError: grpc.StatusCode.ALREADY_EXISTS,
-    ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
-    ModelLoadingError: grpc.StatusCode.UNAVAILABLE,
-    NotPossibleError: grpc.StatusCode.FAILED_PRECONDITION,
-    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    EncodeFailedError: grpc.StatusCode.INTERNAL,
-    RequestFailedError: grpc.StatusCode.INTERNAL,
-    StepTimeoutError: grpc.StatusCode.UNAVAILABLE,
-    ClientStalledError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    StoppingError: grpc.StatusCode.UNAVAILABLE,
-    EngineFailedError: grpc.StatusCode.UNAVAILABLE,
-    AbandonedError: grpc.StatusCode.UNAVAILABLE,
-    InternalError: grpc.StatusCode.INTERNAL,
-    AttemptsExhaustedError: grpc.StatusCode.FAILED_PRECONDITION,
-}
-
-_log = structlog.get_logger()
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
-REFUSALS = (QueueFullError, StoppingError, EngineFailedError)
-"""What may succeed later or elsewhere: the caller is always told when to try again."""
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client when to try again (gRFC A6)."""
 STATUS_S = 1.0
@@ -81,8 +35,8 @@ HEALTH = "/grpc.health."
 """How the methods begin that are open to everybody, keep their own statuses and are not counted."""
 MAX_CALL = "x-stepstream-max-call-ms"
 """Trailing metadata of a call without a deadline: how long the server lets it take."""
-TRANSLATING = frozenset(("Translate", "StreamTranslate", "TranslateInteractive", "Score"))
-"""The methods that use a model, and are refused where it is full."""
+TRANSLATING = frozenset(("Translate", "StreamTranslate", "TranslateInteractive", "Score", "ModelInfer"))
+"""The methods that use a model, and are refused where it is full. ModelStreamInfer is as often as it uses one."""
 
 
 @dataclass(frozen=True)
@@ -189,32 +143,15 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 assert handler.request_deserializer is not None
                 yield _Entered(call, grant, handler.request_deserializer)
             call.code = grpc.StatusCode.OK.name
-        except ServiceError as error:
-            await _abort(context, call, error, trailing)
         except grpc.aio.AbortError:
             call.code = context.code().name
             raise
-        except (
-            asyncio.CancelledError,
-            grpc.aio.BaseError,
-        ) as error:  # the client may have gone while it was written to
-            if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
-                _log.error("request abandoned", method=call.method, request_id=call.request_id, frames=_frames(error))
-                await _abort(
-                    context, call, AbandonedError("the server gave the request up; it may be tried again"), trailing
-                )
-            if context.time_remaining() == 0:
-                call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
-            raise
-        except Exception as error:
-            _log.error(
-                "request failed",
-                method=call.method,
-                request_id=call.request_id,
-                error=type(error).__name__,
-                frames=_frames(error),
-            )
-            await _abort(context, call, InternalError("an internal error; the server's log tells more"), trailing)
+        except (Exception, asyncio.CancelledError) as error:
+            if (told := told_of(error, call)) is None:
+                if context.time_remaining() == 0:
+                    call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
+                raise
+            await _abort(context, call, told, trailing)
         finally:
             self._calls.ended(call)
 
@@ -243,24 +180,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         return message
 
 
-def _is_cancelled() -> bool:
-    """Whether somebody cancelled this task, and not only something that it waited for: gRPC sends no status for a
-    CancelledError, so that a client would wait for ever for one that nobody asked for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _frames(error: BaseException) -> list[str]:
-    """Where an error came from. Its message is left out: it may quote what a client sent."""
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-
-
 async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
     code = STATUS[type(error)]
     call.code = code.name
-    pushback = error.pushback_ms
-    if pushback is None and isinstance(error, REFUSALS):
-        pushback = pushback_ms(RESTART_S)
+    pushback = pushback_of(error)
     told = () if pushback is None else ((PUSHBACK, str(pushback)),)
     with suppress(TimeoutError):
         async with asyncio.timeout(STATUS_S):

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from service.calls import Call
 from service.observability.build import build_versions
+from service.observability.call_totals import CallTotals
 from service.observability.engine_metrics import EngineCollector, EngineMetrics, Labels
 
 LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -35,6 +36,15 @@ class _ModelMetrics:
     first_token: Histogram
     source_tokens: Counter
     target_tokens: Counter
+    totals: CallTotals
+
+
+@dataclass(frozen=True)
+class VersionTotals:
+    """What one version has done since it was loaded."""
+
+    calls: CallTotals
+    engines: tuple[EngineMetrics, ...]
 
 
 class Metrics:
@@ -87,6 +97,7 @@ class Metrics:
         self._request_seconds.labels(call.method).observe(call.ended_at - call.started_at)
         if (model := self._models.get((call.model, str(call.version)))) is None:
             return
+        model.totals.add(call)
         model.source_tokens.inc(call.num_source_tokens)
         model.target_tokens.inc(call.num_target_tokens)
         if call.joined_at is not None:
@@ -103,6 +114,7 @@ class Metrics:
                 self._first_token_seconds.labels(*labels),
                 self._source_tokens.labels(*labels),
                 self._target_tokens.labels(*labels),
+                CallTotals(),
             )
         engine = EngineMetrics(num_slots)
         self._engines.add(labels, engine)
@@ -112,6 +124,11 @@ class Metrics:
         """Show how many rows of a version are promised, as `read` gives it on any thread, until the version is
         forgotten."""
         self._engines.watch_promised((name, str(version)), read)
+
+    def totals(self, name: str, version: int) -> VersionTotals:
+        """Of a version that is loaded. On the event loop."""
+        labels = (name, str(version))
+        return VersionTotals(self._models[labels].totals, self._engines.of(labels))
 
     def forget(self, name: str, version: int) -> None:
         """A version is unloaded: its series end, and begin at 0 if it is loaded again. An unknown one is no error."""

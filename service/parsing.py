@@ -3,7 +3,7 @@ went wrong inside, and would come before anybody asked who calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -35,9 +35,19 @@ def _inspect(message: Message) -> int:
     number = len(UnknownFieldSet(message))
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            number += sum(map(_inspect, value if field.is_repeated else (value,)))
+            number += sum(map(_inspect, _messages(field, value)))
         elif field.enum_type is not None:
             for one in value if field.is_repeated else (value,):
                 if one not in field.enum_type.values_by_number:
                     raise InvalidRequestError("{field} is {value}, which names nothing", field=field.name, value=one)
     return number
+
+
+def _messages(field: FieldDescriptor, value: Any) -> Iterable[Message]:
+    """The messages in a field of such: one, a list, or the values of a map."""
+    kind = field.message_type
+    assert kind is not None
+    if kind.GetOptions().map_entry:
+        is_message = kind.fields_by_name["value"].type == FieldDescriptor.TYPE_MESSAGE
+        return value.values() if is_message else ()
+    return value if field.is_repeated else (value,)

@@ -17,13 +17,17 @@ from service.admission.gate import Gate
 from service.calls import Calls
 from service.ending import FAILED_LIMIT_S, exit_after, exit_at_once, exit_at_once_at
 from service.health import HealthTeller
+from service.inference.managing import ManagingServicer
+from service.inference.servicer import InferenceServicer
+from service.inference.streams import StreamRules
 from service.interceptors import StatusInterceptor
-from service.management.admin import AdminServer
+from service.management.admin import INFERENCE_NAME, AdminServer
 from service.management.management import Management
 from service.model.errors import ModelError
 from service.observability.log import configure_log
 from service.observability.log_sink import LogSink
 from service.observability.telemetry import Telemetry
+from service.pb import inference_pb2_grpc
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import Registry
@@ -72,16 +76,19 @@ class Server:
         )
         limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
         access = self._security.access
+        management, metrics = self._management.servicer(), self._telemetry.metrics
         self._admin = AdminServer(
-            self._management.servicer(),
+            management,
+            ManagingServicer(self._registry, metrics, management, is_ready=lambda: self.is_ready),
             self._health,
             StatusInterceptor(Calls(self._telemetry.observers), limits=limits, access=access),
         )
+        gate = Gate(lambda: (model.admission for model in self._registry.all()))
         interceptor = StatusInterceptor(
             self._calls,
             limits=limits,
             access=access,
-            gate=Gate(lambda: (model.admission for model in self._registry.all())).check,
+            gate=gate.check,
             max_call_s=settings.max_call_s,
             max_write_stall_s=settings.max_write_stall_s,
             max_attempts=settings.max_attempts,
@@ -96,6 +103,15 @@ class Server:
         )
         servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
+        inference_servicer = InferenceServicer(
+            self._registry,
+            metrics,
+            servicer,
+            limits=limits,
+            rules=StreamRules(self._calls, gate.check, settings.max_concurrent_streams, settings.max_call_s),
+            is_ready=lambda: self.is_ready,
+        )
+        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference_servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         self._ready = False
         self._following: asyncio.Task[None] | None = None
@@ -151,7 +167,7 @@ class Server:
             await asyncio.to_thread(self._web.stop)
 
     def _healthy_services(self) -> dict[str, bool]:
-        services = dict.fromkeys(("", SERVICE_NAME), self.is_ready)
+        services = dict.fromkeys(("", SERVICE_NAME, INFERENCE_NAME), self.is_ready)
         for model in self._registry.all():
             name = model.manifest.name
             services[name] = services.get(name, self._ready) and model.engine.is_healthy

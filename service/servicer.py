@@ -47,7 +47,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self,
         request: pb.StreamTranslateRequest,
         context: Context,  # noqa: ARG002
-    ) -> AsyncIterator[pb.StreamTranslateResponse]:
+    ) -> AsyncGenerator[pb.StreamTranslateResponse, None]:
         model = self._registry.hold(request.model, request.version, request.label)
         options = messages.stream_options_from(request)
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:

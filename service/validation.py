@@ -23,12 +23,16 @@ MAX_PREFIX_IDS = 4096
 MAX_OPTION_BYTES = 8192
 """UTF-8 bytes of all texts in the options together: they are read for every text of a request."""
 
+MODEL_FIELDS = ("model", "model_name", "name")
+"""What the field is called that names a model: the last two in the Open Inference Protocol."""
+
 
 def model_of(message: Any) -> str | None:
     """The model that a message asks for; None where it asks for none."""
     if isinstance(message, pb.TranslateInteractiveRequest):
         return message.start.model if message.HasField("start") else None
-    return message.model if "model" in message.DESCRIPTOR.fields_by_name else None
+    named = (field for field in MODEL_FIELDS if field in message.DESCRIPTOR.fields_by_name)
+    return next((getattr(message, field) for field in named), None)
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,9 @@ class Limits:
         _require_bytes("target_prefix", (message.edit.target_prefix,), MAX_OPTION_BYTES)
 
     def _check_model(self, message: Any) -> None:
-        name = model_of(message)
-        if name is None:
+        if "model" not in message.DESCRIPTOR.fields_by_name:
             return
+        name = message.model
         if not name and isinstance(message, ListVersionsRequest):
             return
         if not name:

@@ -37,17 +37,22 @@ class EngineMetrics:
     def __init__(self, num_slots: int) -> None:
         self.num_slots = num_slots
         self.num_rows = self.queue_length = self.queue_tokens = self.num_encode_failures = 0
-        self.num_failed_rows = self.num_terminated_steps = 0
+        self.num_failed_rows = self.num_terminated_steps = self.num_sequences = 0
         self.steps = Tally(STEP_BUCKETS)
         self.encodes = Tally(STEP_BUCKETS)
         self.rows = Tally(ROW_BUCKETS)
         self.gaps = Tally(STEP_BUCKETS)
+        self.steps_of_rows = [0] * (num_slots + 1)
+        """How many steps had so many rows."""
+        self.seconds_of_rows = [0.0] * (num_slots + 1)
+        """How long the steps of so many rows took together."""
         self._num_joined = 0
         self._step_ended_at = 0.0
 
     def joined(self, *, num_requests: int, seconds: float) -> None:
         self.encodes.observe(seconds)
         self._num_joined += num_requests
+        self.num_sequences += num_requests
 
     def encode_failed(self, error: BaseException) -> None:
         self.num_encode_failures += 1
@@ -64,6 +69,8 @@ class EngineMetrics:
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self.steps.observe(seconds)
         self.rows.observe(num_rows)
+        self.steps_of_rows[num_rows] += 1
+        self.seconds_of_rows[num_rows] += seconds
         ended_at = time.monotonic()
         if (num_stayed := num_rows - self._num_joined) > 0:
             self.gaps.observe(ended_at - self._step_ended_at, num_stayed)
@@ -90,6 +97,10 @@ class EngineCollector(Collector):
 
     def watch_promised(self, labels: Labels, read: Callable[[], int]) -> None:
         self._promised[labels] = read
+
+    def of(self, labels: Labels) -> tuple[EngineMetrics, ...]:
+        """The engines of one version."""
+        return self._engines.get(labels, ())
 
     def forget(self, labels: Labels) -> None:
         """An unknown version is no error."""

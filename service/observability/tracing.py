@@ -4,7 +4,9 @@ engine did beneath it (queue, encode, decode). A collector that is slow or gone 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import grpc.aio
 from opentelemetry import trace
@@ -23,8 +25,15 @@ MAX_SPANS = 8192
 """Spans that wait for the collector; further ones are dropped and counted."""
 EXPORT_TIMEOUT_S = 5.0
 EXPORT_INTERVAL_S = 1.0
-TRACED = "/stepstream."
+TRACED = ("/stepstream.", "/inference.")
 """How the methods begin that are traced; health and reflection are not."""
+
+
+class _Traced(NamedTuple):
+    """A call's span, and when the monotonic clock was 0 on the spans' clock. Requests of one stream share its span."""
+
+    span: Span
+    begin_ns: int
 
 
 class Tracing:
@@ -38,7 +47,7 @@ class Tracing:
         self._processor = _BoundedProcessor(self._exporter)
         self._provider.add_span_processor(self._processor)
         self._tracer = self._provider.get_tracer("stepstream")
-        self._spans: dict[int, Span] = {}
+        self._spans: dict[int, _Traced] = {}
 
     @property
     def num_exported(self) -> int:
@@ -60,12 +69,12 @@ class Tracing:
     def call_started(self, call: Call) -> None:
         span = trace.get_current_span()
         if isinstance(span, Span):  # a call that is not traced has another kind
-            self._spans[id(call)] = span
+            self._spans[id(call)] = _Traced(span, time.time_ns() - time.monotonic_ns())
 
     def call_ended(self, call: Call) -> None:
-        if (span := self._spans.pop(id(call), None)) is None:
+        if (traced := self._spans.pop(id(call), None)) is None:
             return
-        span.set_attributes(
+        traced.span.set_attributes(
             {
                 "stepstream.request_id": call.request_id,
                 "stepstream.model": call.model,
@@ -74,9 +83,9 @@ class Tracing:
                 "stepstream.target_tokens": call.num_target_tokens,
             }
         )
-        self._add_child(span, call, "queue", call.started_at, call.joined_at)
-        self._add_child(span, call, "encode", call.joined_at, call.encoded_at)
-        self._add_child(span, call, "decode", call.encoded_at, call.last_token_at)
+        self._add_child(traced, call, "queue", call.started_at, call.joined_at)
+        self._add_child(traced, call, "encode", call.joined_at, call.encoded_at)
+        self._add_child(traced, call, "decode", call.encoded_at, call.last_token_at)
 
     def stop(self, *, timeout_s: float) -> None:
         """Send what waits; whatever a collector leaves waiting after timeout_s is lost. Blocks."""
@@ -84,12 +93,13 @@ class Tracing:
         stopping.start()
         stopping.join(timeout_s)
 
-    def _add_child(self, span: Span, call: Call, name: str, start: float | None, end: float | None) -> None:
-        """A span beneath the call's, whose times are the monotonic ones counted from where the call's begins."""
-        if start is None or end is None or span.start_time is None:
+    def _add_child(self, traced: _Traced, call: Call, name: str, start: float | None, end: float | None) -> None:
+        """A span beneath the call's, whose times are monotonic ones."""
+        if start is None or end is None:
             return
-        begin_ns = span.start_time - round(call.started_at * 1e9)
-        child = self._tracer.start_span(name, trace.set_span_in_context(span), start_time=begin_ns + round(start * 1e9))
+        begin_ns = traced.begin_ns
+        context = trace.set_span_in_context(traced.span)
+        child = self._tracer.start_span(name, context, start_time=begin_ns + round(start * 1e9))
         if name == "decode":
             child.set_attribute("stepstream.target_tokens", call.num_target_tokens)
         child.end(begin_ns + round(end * 1e9))

@@ -20,6 +20,7 @@ class Group(Enum):
     MANAGE = "manage"
 
 
+_INFERENCE = "/inference.GRPCInferenceService/"
 _MANAGEMENT = "/stepstream.v1.ModelManagementService/"
 _TRANSLATION = "/stepstream.v1.TranslationService/"
 METHODS: Mapping[str, Group] = MappingProxyType(
@@ -34,6 +35,18 @@ METHODS: Mapping[str, Group] = MappingProxyType(
         f"{_MANAGEMENT}UnloadModel": Group.MANAGE,
         f"{_MANAGEMENT}SetLabel": Group.MANAGE,
         f"{_MANAGEMENT}ListVersions": Group.MANAGE,
+        f"{_INFERENCE}ModelInfer": Group.TRANSLATE,
+        f"{_INFERENCE}ModelStreamInfer": Group.TRANSLATE,
+        f"{_INFERENCE}ServerLive": Group.READ,
+        f"{_INFERENCE}ServerReady": Group.READ,
+        f"{_INFERENCE}ServerMetadata": Group.READ,
+        f"{_INFERENCE}ModelReady": Group.READ,
+        f"{_INFERENCE}ModelMetadata": Group.READ,
+        f"{_INFERENCE}ModelConfig": Group.READ,
+        f"{_INFERENCE}ModelStatistics": Group.READ,
+        f"{_INFERENCE}RepositoryIndex": Group.READ,
+        f"{_INFERENCE}RepositoryModelLoad": Group.MANAGE,
+        f"{_INFERENCE}RepositoryModelUnload": Group.MANAGE,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Group.READ,
     }
 )

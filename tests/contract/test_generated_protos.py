@@ -8,16 +8,23 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "protos" / "stepstream" / "v1"
+SOURCES = [ROOT / "protos" / "stepstream" / "v1", ROOT / "protos" / "inference"]
 GENERATED = ROOT / "service" / "pb"
 
 
 def test_the_generated_code_is_what_the_protos_say(tmp_path: Path) -> None:
-    protos = [f"service/pb/{path.name}" for path in sorted(SOURCES.glob("*.proto"))]
+    protos = [f"service/pb/{path.name}" for folder in SOURCES for path in sorted(folder.glob("*.proto"))]
     outputs = [f"--{plugin}_out={tmp_path}" for plugin in ("python", "grpc_python", "mypy", "mypy_grpc")]
     plugins = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", f"-Iservice/pb={SOURCES}", *outputs, *protos],
+        [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            *(f"-Iservice/pb={folder}" for folder in SOURCES),
+            *outputs,
+            *protos,
+        ],
         check=True,
         env=os.environ | {"PATH": plugins},
     )

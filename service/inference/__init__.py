@@ -1,0 +1,1 @@
+"""The second face of the service: the Open Inference Protocol, turned into our own protocol and back."""
