@@ -18,6 +18,7 @@ from service.calls import Calls
 from service.ending import FAILED_LIMIT_S, exit_after, exit_at_once, exit_at_once_at
 from service.health import HealthTeller
 from service.interceptors import StatusInterceptor
+from service.load_test import LoadTestServicer
 from service.management.admin import AdminServer
 from service.management.management import Management
 from service.model.errors import ModelError
@@ -26,6 +27,7 @@ from service.observability.log_sink import LogSink
 from service.observability.telemetry import Telemetry
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
+from service.pb.load_test_pb2_grpc import add_LoadTestServiceServicer_to_server
 from service.registry import Registry
 from service.security.security import Security
 from service.security.tls import add_port
@@ -96,6 +98,8 @@ class Server:
         )
         servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
+        if settings.load_test_service:
+            add_LoadTestServiceServicer_to_server(LoadTestServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         self._ready = False
         self._following: asyncio.Task[None] | None = None
