@@ -116,15 +116,17 @@ def _load_table(table: dict[str, Any], arguments: argparse.Namespace) -> dict[st
 
 def _job(arguments: argparse.Namespace) -> dict[str, Any] | None:
     """The one job of the flags, None where they say nothing of it."""
-    steps = {"step_bytes": arguments.step_bytes, "steps_per_second": arguments.steps_per_second}
-    if arguments.empty_steps is not None:
-        return {"empty_steps": {"num_steps": arguments.empty_steps} | _given(steps)}
-    if _given(steps):
-        arguments.fail("--step-bytes and --steps-per-second need --empty-steps")
     options = decoding_options(arguments)
     job = _given({"model": arguments.model, "version": arguments.version, "sentences": arguments.sentences})
     if options != DecodingOptions():
         job["options"] = {field.name: getattr(options, field.name) for field in fields(options)}
+    steps = _given({"step_bytes": arguments.step_bytes, "steps_per_second": arguments.steps_per_second})
+    if arguments.empty_steps is None and steps:
+        arguments.fail("--step-bytes and --steps-per-second need --empty-steps")
+    if arguments.empty_steps is not None and job:
+        arguments.fail("--empty-steps goes with no model, sentences or options")
+    if arguments.empty_steps is not None:
+        return {"empty_steps": {"num_steps": arguments.empty_steps} | steps}
     return job or None
 
 

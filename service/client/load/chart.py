@@ -10,6 +10,7 @@ from service.client.load.scales import Scale
 
 WIDTH, HEIGHT = 640, 250
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 40
+ROOM_FOR_WORDS = 120
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _axes(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
 
 def _mark(mark: Mark, x: Scale) -> str:
     at = _across(x.place(mark.at))
-    anchor, beside = ("end", -4) if at > WIDTH / 2 else ("start", 4)
+    anchor, beside = ("end", -4) if at > WIDTH - ROOM_FOR_WORDS else ("start", 4)
     return (
         f'<line class=mark x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         f'<text x="{at + beside}" y="{TOP + 9}" text-anchor="{anchor}">{escape(mark.name)}</text>'

@@ -52,7 +52,8 @@ def _stage_to_show(report: Report) -> Report | None:
 
 
 def _timeline(stages: Sequence[Report]) -> tuple[list[tuple[float, dict[str, Any]]], list[Mark]]:
-    """Every second of all stages, one after the other, and where each stage begins."""
+    """Every whole second of all stages, one after the other with a gap between, and where each stage begins. The last
+    second of a stage is cut short by its end."""
     timeline: list[tuple[float, dict[str, Any]]] = []
     marks, start = [], 0
     for stage in stages:
@@ -60,8 +61,10 @@ def _timeline(stages: Sequence[Report]) -> tuple[list[tuple[float, dict[str, Any
             marks.append(Mark(start, f"{stage['rate_per_s']:.4g}/s"))
         elif stage["warm_up_s"]:
             marks.append(Mark(stage["warm_up_s"], "counted from here"))
-        timeline += [(start + second["second"], second) for second in stage["seconds"]]
-        start += max((second["second"] + 1 for second in stage["seconds"]), default=0)
+        whole = stage["seconds"][:-1] or stage["seconds"]
+        timeline += [(start + second["second"], second) for second in whole]
+        start += len(stage["seconds"])
+        timeline.append((start, {}))
     return timeline, marks
 
 
@@ -75,14 +78,14 @@ def _over_time(
     is_log: bool = False,
 ) -> str:
     def value(second: dict[str, Any], key: str) -> float | None:
-        found = float(second[key])
-        return None if is_log and not found else found
+        found = second.get(key)
+        return None if found is None or (is_log and not found) else float(found)
 
     drawn = [Line(name, [(at, value(second, key)) for at, second in timeline], colour) for name, key, colour in lines]
     drawn = [line for line in drawn if any(point for _, point in line.points)] or drawn[:1]
     values = [point for line in drawn for _, point in line.points if point is not None]
     y = logarithmic(max(min(values), LEAST_MS), max(values)) if is_log and values else linear(0, max(values, default=1))
-    x = linear(0, max(at for at, _ in timeline) + 1, num_ticks=8)
+    x = linear(0, max(at for at, _ in timeline), num_ticks=8)
     return chart(title, drawn, x=x, y=y, x_title="seconds", y_title=unit, marks=marks)
 
 
@@ -101,7 +104,7 @@ def _by_percentile(stage: Report) -> str:
         lines,
         x=percentiles(most),
         y=logarithmic(max(min(values, default=1.0), LEAST_MS), max(values, default=10.0)),
-        x_title="requests that took no longer",
+        x_title="share that took no longer",
         y_title="ms",
     )
 

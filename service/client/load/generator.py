@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Self
 
+import grpc
+
 from service.client.addresses import target_of
 from service.client.channel import CONNECT_TIMEOUT_S, channel_options, open_async_channel
 from service.client.credentials import credentials_from
@@ -62,8 +64,9 @@ class Generator:
         ]
         try:
             async with asyncio.timeout(ALL_CONNECT_S):
-                await asyncio.gather(*(channel.channel_ready() for channel in channels))
-        except TimeoutError:
+                for channel in channels:
+                    await _connect(channel)
+        except (ConnectionError, TimeoutError):
             await self._exit.aclose()
             raise ServerUnreachableError(f"no server answers at {target.shown}") from None
         self._sends = cycle(
@@ -156,6 +159,14 @@ class _Course:
         ended, self.second = self.second, Second(number)
         ended.num_running = self._num_running
         return ended
+
+
+async def _connect(channel: grpc.aio.Channel) -> None:
+    """Wait until it is connected; raises ConnectionError at the first failure."""
+    while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            raise ConnectionError
+        await channel.wait_for_state_change(state)
 
 
 async def _tick(course: _Course, on_second: Callable[[Second], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a load test looks like in the terminal: while it runs, and at its end. It sends nothing."""
+"""What a load test looks like in the terminal while it runs. It sends nothing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from service.client.load.moment import Moment
-from service.client.load.report import Report
 from service.client.load.stage import Stage
 
-BARS = " ▁▂▃▄▅▆▇█"
+BARS = " ▁▂▃▄▅▆▇"
 HISTORY = 48
 
 
@@ -67,13 +66,13 @@ class LiveView:
         head.add_column(justify="right")
         head.add_row(
             Text(stage.name, style="bold"),
-            ProgressBar(total=stage.duration_s, completed=elapsed_s),
+            ProgressBar(total=stage.duration_s, completed=elapsed_s, complete_style="cyan"),
             Text(f"{elapsed_s:.0f} of {stage.duration_s:.0f} s {rest}".rstrip()),
         )
         lines = Table.grid(expand=True, padding=(0, 1))
         lines.add_column(style="dim", width=18)
         lines.add_column(justify="right", width=12)
-        lines.add_column(no_wrap=True)
+        lines.add_column(no_wrap=True, ratio=1)
         self._add(lines, "requests/s", "cyan", (one.ok for one in self._moments))
         self._add(lines, "good/s", "green", (one.good for one in self._moments))
         self._add(lines, "tokens/s", "cyan", (one.tokens for one in self._moments))
@@ -108,40 +107,3 @@ def figure(value: float) -> str:
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def show_summary(console: Console, report: Report) -> None:
-    """The figures of each stage, and what is to be said of them."""
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("")
-    names = ("sent", "ok", "good", "refused", "failed", "ok/s", "good/s", "tokens/s")
-    for name in (*names, "first token", "between tokens", "whole", "late"):
-        table.add_column(name, justify="right")
-    for stage in report["stages"]:
-        counts = (stage[name] for name in ("sent", "ok", "good", "refused", "failed"))
-        rates = (stage[name] for name in ("requests_per_s", "goodput_per_s", "tokens_per_s"))
-        spans = (stage[name] for name in ("first_token_ms", "gap_ms", "total_ms", "lateness_ms"))
-        cells = (*map(figure, counts), *map(figure, rates), *map(_span, spans))
-        is_knee = report["knee_per_s"] is not None and stage["rate_per_s"] == report["knee_per_s"]
-        table.add_row(*map(Text, (stage["name"], *cells)), style="bold green" if is_knee else "")
-    console.print(table)
-    console.print(Text("durations: p50 / p99 in milliseconds, from when a request was due", style="dim"))
-    if report["knee_per_s"] is not None:
-        console.print(Text(f"knee: {report['knee_per_s']:g} requests a second", style="bold green"))
-    for verification in report["verification"]:
-        number = f"{verification['num_references']} of {verification['num_sentences']} sentences"
-        line = f"verified: {verification['job']}: {number} against {verification['source']}"
-        console.print(Text(line), soft_wrap=True)
-    if report["verification"]:
-        verified = sum(stage["verified"] for stage in report["stages"])
-        text = f"{report['num_different']} of {verified:,} translations differ from the reference"
-        console.print(Text(text, style="bold red" if report["num_different"] else "green"))
-    for stage in report["stages"]:
-        for difference in stage["differences"]:
-            console.print(Text(f"  {difference}", style="red"), soft_wrap=True)
-    for warning in report["warnings"]:
-        console.print(Text(f"note: {warning}", style="yellow"), soft_wrap=True)
-
-
-def _span(summary: dict[str, float]) -> str:
-    return f"{figure(summary['p50'])} / {figure(summary['p99'])}" if summary["count"] else ""

@@ -46,14 +46,14 @@ PERCENTILES = ("mean", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
 def page_of(report: Report) -> str:
     """The page, from the report alone."""
     scenario = report["scenario"]
+    about = " · ".join((report["began"], _load(scenario["load"]), _generator(scenario)))
     return "".join(
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width">',
             f"<title>Load test of {escape(scenario['address'])}</title><style>{STYLE}</style></head><body>",
             f"<h1>Load test of {escape(scenario['address'])}</h1>",
-            f'<p class="dim">{escape(report["began"])} · {escape(_load(scenario["load"]))} · generator: '
-            f"{scenario['processes']} processes with {scenario['connections']} connections each</p>",
+            f'<p class="dim">{escape(about)}</p>',
             *_notes(report),
             f'<div class="tiles">{"".join(_tiles(report))}</div>',
             f'<div class="plots">{"".join(figures_of(report))}</div>',
@@ -64,6 +64,11 @@ def page_of(report: Report) -> str:
             f"<pre>{escape(json.dumps(scenario, indent=1, ensure_ascii=False))}</pre></body></html>\n",
         )
     )
+
+
+def _generator(scenario: dict[str, Any]) -> str:
+    processes, connections = scenario["processes"], scenario["connections"]
+    return f"processes of the generator: {processes}, with {connections} connections each"
 
 
 def _load(load: dict[str, Any]) -> str:

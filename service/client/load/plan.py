@@ -40,7 +40,8 @@ def _ramp(load: Ramp, seed: int) -> Plan:
     num_refined = 0
     while rate <= load.max_rate and num_refined <= load.refinements:
         seed += 1
-        if holds((yield poisson_stage(rate, load.stage_s, load.warm_up_s, seed)), load):
+        stage = poisson_stage(rate, load.stage_s, load.warm_up_s, seed)
+        if holds((yield stage), load):
             held = rate
         else:
             failed = rate
@@ -53,6 +54,7 @@ def _ramp(load: Ramp, seed: int) -> Plan:
 
 def poisson_stage(rate: float, counted_s: float, warm_up_s: float, seed: int) -> Stage:
     """Poisson arrivals, for counted_s seconds that count after those that do not."""
+    rate = float(f"{rate:.3g}")
     duration_s = warm_up_s + counted_s
     arrivals = tuple(poisson_arrivals(rate, duration_s, seed))
     return Stage(f"{rate:g} a second", duration_s, warm_up_s, arrivals, rate=rate)

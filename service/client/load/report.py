@@ -108,17 +108,24 @@ def tokens_per_s(played: Played) -> float:
     return sum(moment.tokens for moment in whole) / (end - first)
 
 
+def _late_ms(played: Played) -> float:
+    """Of sending, or of whatever else the generator's event loop had to do."""
+    return max(played.tally.lateness.percentile_ms(99), played.tally.loop_lag.percentile_ms(99))
+
+
 def warnings_of(results: Results) -> list[str]:
     """What keeps the figures from being the server's alone."""
     warnings = []
+    lates = [(_late_ms(played), played.stage.name) for played in results.played]
+    if (worst := max(lates, default=(0.0, "")))[0] > LATE_MS:
+        number = sum(late > LATE_MS for late, _ in lates)
+        warnings.append(
+            f"the generator itself was late: in {number} of {len(lates)} stages by more than {LATE_MS:g} ms at the "
+            f"99th percentile, most by {worst[0]:.1f} ms ({worst[1]}); it needs more processes (--processes), or "
+            "cores of its own"
+        )
     for played in results.played:
         tally, name = played.tally, played.stage.name
-        late_ms, lag_ms = tally.lateness.percentile_ms(99), tally.loop_lag.percentile_ms(99)
-        if max(late_ms, lag_ms) > LATE_MS:
-            warnings.append(
-                f"{name}: the generator itself was late, by {max(late_ms, lag_ms):.1f} ms at the 99th percentile; it "
-                "needs more processes (--processes), or cores of its own"
-            )
         if not tally.num_sent:
             warnings.append(f"{name}: no request was counted")
         if tally.num_failed:

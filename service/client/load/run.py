@@ -11,11 +11,12 @@ from service.client.client import Client
 from service.client.load.fleet import Fleet
 from service.client.load.generator import Orders
 from service.client.load.jobs import add_references, read_jobs
-from service.client.load.live import LiveView, show_summary
+from service.client.load.live import LiveView
 from service.client.load.page import page_of
 from service.client.load.plan import plan
 from service.client.load.report import Results, report_of
 from service.client.load.scenario import Scenario
+from service.client.load.summary import show_summary
 
 FAILED = 1
 
