@@ -1,8 +1,7 @@
-"""Numbers out of measurements, without a clock: percentiles, arrivals, and whether a goal was reached."""
+"""Numbers out of measurements, without a clock: percentiles, ratios, and whether a goal was reached."""
 
 from __future__ import annotations
 
-import random
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -16,17 +15,6 @@ def percentile(values: Iterable[float], share: float) -> float:
         raise ValueError("no values")
     rank = -(-len(ordered) * round(share * 1000) // 1000)
     return ordered[max(rank, 1) - 1]
-
-
-def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Times of arrival, in seconds from 0, of a Poisson process of `rate` arrivals a second."""
-    random_gaps = random.Random(seed)
-    arrivals = []
-    at = random_gaps.expovariate(rate)
-    while at < seconds:
-        arrivals.append(at)
-        at += random_gaps.expovariate(rate)
-    return arrivals
 
 
 def median_ratio(ones: Sequence[float], others: Sequence[float]) -> float:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from benchmarks.figures import poisson_arrivals
 from benchmarks.pinning import pinned
+from service.client.load.arrivals import poisson_arrivals
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 

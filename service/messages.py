@@ -53,6 +53,7 @@ def options_from(message: pb.DecodingOptions) -> Options:
         num_candidates=message.num_candidates,
         terms=tuple(tuple(term.phrases) for term in message.terms),
         untranslated=tuple(message.untranslated),
+        ignore_end_of_sequence=message.ignore_end_of_sequence,
     )
 
 

@@ -46,6 +46,7 @@ class Options:
     num_candidates: int = 0
     terms: tuple[tuple[str, ...], ...] = ()
     untranslated: tuple[str, ...] = ()
+    ignore_end_of_sequence: bool = False
 
     @property
     def seed_of_request(self) -> int | None:
@@ -82,7 +83,7 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
         length_penalty=options.length_penalty,
         coverage_penalty=options.coverage_penalty,
         patience=options.patience,
-        min_length=options.min_length,
+        min_length=max_length if options.ignore_end_of_sequence else options.min_length,
         repetition_penalty=options.repetition_penalty,
         no_repeat_ngram_size=options.no_repeat_ngram_size,
         suppressed=_suppressed(options, texts),

@@ -21,6 +21,7 @@ from service.inference.managing import ManagingServicer
 from service.inference.servicer import InferenceServicer
 from service.inference.streams import StreamRules
 from service.interceptors import StatusInterceptor
+from service.load_test import LoadTestServicer
 from service.management.admin import INFERENCE_NAME, AdminServer
 from service.management.management import Management
 from service.model.errors import ModelError
@@ -30,6 +31,7 @@ from service.observability.telemetry import Telemetry
 from service.pb import inference_pb2_grpc
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
+from service.pb.load_test_pb2_grpc import add_LoadTestServiceServicer_to_server
 from service.registry import Registry
 from service.security.security import Security
 from service.security.tls import add_port
@@ -112,6 +114,8 @@ class Server:
             is_ready=lambda: self.is_ready,
         )
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference_servicer, self._grpc)
+        if settings.load_test_service:
+            add_LoadTestServiceServicer_to_server(LoadTestServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         self._ready = False
         self._following: asyncio.Task[None] | None = None

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     )
     verify_certificates: bool = Field(True, description="replay each version's golden sentences before serving it")
     access_log: bool = Field(True, description="write one line for each call, without its texts")
+    load_test_service: bool = Field(
+        False, description="offer LoadTestService: streams of empty steps that find what the transport can carry"
+    )
     otlp_endpoint: str = Field(
         "",
         pattern=r"^(https?://\S+)?$",

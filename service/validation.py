@@ -11,6 +11,7 @@ from typing import Any
 from service.errors import InvalidRequestError
 from service.model.manifest import NAME_PATTERN
 from service.pb import translation_pb2 as pb
+from service.pb.load_test_pb2 import StreamEmptyStepsRequest
 from service.pb.management_pb2 import ListVersionsRequest
 
 MAX_VERSION = 2**31 - 1
@@ -20,6 +21,8 @@ MAX_PHRASES = 16
 """Of one term."""
 MAX_SUPPRESSED = 1024
 MAX_PREFIX_IDS = 4096
+EMPTY_STEP_RANGES = (("num_steps", 1, 1_000_000), ("step_bytes", 0, 65_536), ("steps_per_second", 0, 10_000))
+"""The least and the most of each field of a load test's stream."""
 MAX_OPTION_BYTES = 8192
 """UTF-8 bytes of all texts in the options together: they are read for every text of a request."""
 
@@ -58,6 +61,8 @@ class Limits:
                 _require_between("pairs", len(message.pairs), 1, self.max_texts)
                 self._check_texts("source", (pair.source for pair in message.pairs))
                 self._check_texts("target", (pair.target for pair in message.pairs))
+            case StreamEmptyStepsRequest():
+                _check_empty_steps(message)
         if isinstance(message, pb.TranslateRequest | pb.StreamTranslateRequest) and message.HasField("options"):
             _check_options(message.options)
 
@@ -97,6 +102,18 @@ def _check_options(options: pb.DecodingOptions) -> None:
     phrases = [phrase for term in options.terms for phrase in term.phrases]
     texts = [options.target_prefix, *options.suppress_tokens, *options.untranslated, *phrases]
     _require_bytes("options", texts, MAX_OPTION_BYTES)
+
+
+def _check_empty_steps(message: StreamEmptyStepsRequest) -> None:
+    for field, least, most in EMPTY_STEP_RANGES:
+        if not least <= (value := getattr(message, field)) <= most:
+            raise InvalidRequestError(
+                "{field} is {value}; it must be from {least} to {most}",
+                field=field,
+                value=value,
+                least=least,
+                most=most,
+            )
 
 
 def _require_between(field: str, number: int, fewest: int, most: int) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import load, servers
-from benchmarks.figures import at_most, percentile, poisson_arrivals
+from benchmarks.figures import at_most, percentile
 from benchmarks.report import BASE, SHIPPED, Bench, Table
 from benchmarks.sections.serving import FIXED_LENGTH, NUM_CLIENTS
+from service.client.load.arrivals import poisson_arrivals
 from service.client.server_process import running_server
 from service.model.onnx_model import OnnxModel
 from service.model.slots import Slots

@@ -10,6 +10,7 @@ StepstreamError               each message is one line for the person who made t
 ├── OverloadedError           the queue is full; the same request may succeed later
 ├── DeadlineError             the caller's time limit passed
 ├── PlotUnavailableError      what draws pictures is not installed
+├── LoadUnavailableError      what load tests count with is not installed
 ├── MissingFontError          no font shows some character of a text
 └── ServerError               anything else that the server answers
     └── ServerProcessError    a server started as a child process did not start or did not stop as it should
@@ -68,6 +69,10 @@ class DeadlineError(StepstreamError):
 
 class PlotUnavailableError(StepstreamError):
     """What draws pictures is not installed."""
+
+
+class LoadUnavailableError(StepstreamError):
+    """What load tests count with is not installed."""
 
 
 class MissingFontError(StepstreamError):

@@ -17,6 +17,8 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     add = _adder(parser.add_argument_group("target"))
     add("--max-length", "max_length", type=positive, metavar="N", help="most tokens to make")
     add("--min-length", "min_length", type=natural, metavar="N", help="fewest tokens before the end of the sentence")
+    ignore_help = "make exactly --max-length tokens, for load tests: the sentence never ends"
+    add("--ignore-end-of-sequence", "ignore_end_of_sequence", action="store_true", help=ignore_help)
     add("--prefix", "target_prefix", metavar="TEXT", help="the beginning of the translation")
     add("--repetition-penalty", "repetition_penalty", type=float, metavar="P", help="above 1: repeats tokens less")
     add("--no-repeat-ngram-size", "no_repeat_ngram_size", type=natural, metavar="N", help="no N tokens come twice")

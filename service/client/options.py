@@ -79,6 +79,8 @@ class DecodingOptions:
     """What the target must say, each in one of several phrases. Needs beam search."""
     untranslated: tuple[str, ...] = ()
     """Words of the source that the target must have as they are. Needs beam search."""
+    ignore_end_of_sequence: bool = False
+    """Decodes exactly max_length tokens, for load tests: the end of the sentence never comes."""
     priority: Priority = Priority.NORMAL
     """Who goes first while the server is full. Of the request, and of no effect on what it finds."""
 

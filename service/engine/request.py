@@ -52,7 +52,8 @@ class Term:
 class Decoding:
     """How a target is searched for.
 
-    max_length counts target tokens, prefix and end of the sentence included. prefix is forced; it may hold the end of
+    max_length counts target tokens, prefix and end of the sentence included. With a min_length equal to it the sentence
+    never ends, so that there are exactly so many. prefix is forced; it may hold the end of
     the sentence as its last token. resumed are the first tokens of the target, prefix included, with their
     log-probabilities, where another engine has made them already. terms are what a target must hold, each in one of its
     phrases. num_candidates is how many tokens every step reports.

@@ -102,6 +102,7 @@ class DecodingOptions(_message.Message):
     NUM_CANDIDATES_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     UNTRANSLATED_FIELD_NUMBER: _builtins.int
+    IGNORE_END_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
     """Most tokens to make, the end of the sentence included, from 1 to the model's max_target_length.
     0: the model's max_target_length.
@@ -150,6 +151,11 @@ class DecodingOptions(_message.Message):
     """Alternatives whose first token is less probable than this are left out, from 0 to 1; the best one never is."""
     num_candidates: _builtins.int
     """Candidates that each step reports, best first, from 0 to 32. Greedy search and sampling only."""
+    ignore_end_of_sequence: _builtins.bool
+    """Decodes exactly max_length tokens, for load tests: as with a min_length equal to max_length, the end of the sentence
+    is no token that may follow, so that the next best one does, and every target ends because of max_length. Its text is
+    of no use. An empty text has no step, as ever.
+    """
     @_builtins.property
     def suppress_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pieces of the target vocabulary that no target gets, at most 1,024; pieces of text, not the end of the sentence."""
@@ -197,10 +203,11 @@ class DecodingOptions(_message.Message):
         num_candidates: _builtins.int = ...,
         terms: _abc.Iterable[Global___Term] | None = ...,
         untranslated: _abc.Iterable[_builtins.str] | None = ...,
+        ignore_end_of_sequence: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "length_penalty", b"length_penalty", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "beam_size", b"beam_size", "coverage_penalty", b"coverage_penalty", "disable_unknown", b"disable_unknown", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_alternative_expansion_prob", b"min_alternative_expansion_prob", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_candidates", b"num_candidates", "num_hypotheses", b"num_hypotheses", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "return_alternatives", b"return_alternatives", "sampling", b"sampling", "seed", b"seed", "suppress_tokens", b"suppress_tokens", "target_prefix", b"target_prefix", "target_prefix_ids", b"target_prefix_ids", "terms", b"terms", "untranslated", b"untranslated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "beam_size", b"beam_size", "coverage_penalty", b"coverage_penalty", "disable_unknown", b"disable_unknown", "ignore_end_of_sequence", b"ignore_end_of_sequence", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_alternative_expansion_prob", b"min_alternative_expansion_prob", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_candidates", b"num_candidates", "num_hypotheses", b"num_hypotheses", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "return_alternatives", b"return_alternatives", "sampling", b"sampling", "seed", b"seed", "suppress_tokens", b"suppress_tokens", "target_prefix", b"target_prefix", "target_prefix_ids", b"target_prefix_ids", "terms", b"terms", "untranslated", b"untranslated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
     _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015

@@ -9,7 +9,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-SCOPE_PATTERN = r"(translate|read|manage)(?::([a-z0-9*._-]{1,64}))?"
+SCOPE_PATTERN = r"(translate|read|manage|load-test)(?::([a-z0-9*._-]{1,64}))?"
 
 
 class Group(Enum):
@@ -18,9 +18,11 @@ class Group(Enum):
     TRANSLATE = "translate"
     READ = "read"
     MANAGE = "manage"
+    LOAD_TEST = "load-test"
 
 
 _INFERENCE = "/inference.GRPCInferenceService/"
+_LOAD_TEST = "/stepstream.v1.LoadTestService/"
 _MANAGEMENT = "/stepstream.v1.ModelManagementService/"
 _TRANSLATION = "/stepstream.v1.TranslationService/"
 METHODS: Mapping[str, Group] = MappingProxyType(
@@ -31,6 +33,7 @@ METHODS: Mapping[str, Group] = MappingProxyType(
         f"{_TRANSLATION}Score": Group.TRANSLATE,
         f"{_TRANSLATION}ListModels": Group.READ,
         f"{_TRANSLATION}GetModel": Group.READ,
+        f"{_LOAD_TEST}StreamEmptySteps": Group.LOAD_TEST,
         f"{_MANAGEMENT}LoadModel": Group.MANAGE,
         f"{_MANAGEMENT}UnloadModel": Group.MANAGE,
         f"{_MANAGEMENT}SetLabel": Group.MANAGE,
@@ -67,5 +70,6 @@ def parse_scope(text: str) -> Scope:
     """A scope such as "read", "translate:*" or "translate:en-de-*"; raises ValueError."""
     match = re.fullmatch(SCOPE_PATTERN, text)
     if match is None:
-        raise ValueError(f"{text!r} is no scope: one is translate, read or manage, with :PATTERN of models after it")
+        groups = "translate, read, manage or load-test"
+        raise ValueError(f"{text!r} is no scope: one is {groups}, with :PATTERN of models after it")
     return Scope(Group(match[1]), match[2] or "*")

@@ -28,7 +28,8 @@ def add_token(subparsers: argparse._SubParsersAction[Any]) -> None:
         action="append",
         required=True,
         metavar="SCOPE",
-        help="translate, read or manage, with :PATTERN of models after it, as translate:en-de-*; one flag for each",
+        help="translate, read, manage or load-test, with :PATTERN of models after it, as translate:en-de-*; "
+        "one flag for each",
     )
     parser.add_argument("--days", type=int, metavar="N", help="until it expires (default: never)")
     parser.add_argument("--add-to", type=Path, metavar="FILE", help="a JSON tokens_file to put it into")

@@ -30,6 +30,8 @@ NUM_SENTENCES = int(os.environ.get("STEPSTREAM_REFERENCE_SENTENCES", "16"))
 MAX_ROWS = 64
 END = 3
 MAX_LENGTH = 40
+LOAD_LENGTH = 18
+"""More than most of the sentences have."""
 NUDGE = 1e-5
 """A draw that lies closer than this to where another token begins may fall on either: torch and onnxruntime round
 differently."""
@@ -57,6 +59,7 @@ class Method:
     """Tokens of the greedy target that are the prefix."""
     terms: bool = False
     seed: int | None = None
+    max_length: int = MAX_LENGTH
 
 
 SAMPLING = {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_p": 0.02}
@@ -85,6 +88,21 @@ METHODS = {
     ),
     "alternatives": Method(reference.alternatives, {"num_hypotheses": 4}, {"alternatives": True}, begins_with=2),
     "terms": Method(reference.constrained_beam, {"beam_size": 6}, terms=True),
+    **{
+        f"{name}, the end ignored": Method(
+            search,
+            options,
+            {"min_length": LOAD_LENGTH} | decoding,
+            {"ignore_end_of_sequence": True} | reference_options,
+            seed=13,
+            max_length=LOAD_LENGTH,
+        )
+        for name, search, options, decoding, reference_options in (
+            ("greedy", reference.greedy, {}, {}, {}),
+            ("beam 2", reference.beam, {"beam_size": 2, "num_hypotheses": 2}, {}, {}),
+            ("sampling", sample, {}, {"sampling": Sampling(**SAMPLING)}, {"seed": 13, **SAMPLING}),
+        )
+    },
 }
 NEED_ATTENTION = ("beam 6, penalties, patience",)
 
@@ -130,7 +148,7 @@ def run(model: OnnxModel, requests: Sequence[Request]) -> dict[int, list[StepRes
 
 def request_of(number: int, source: Ids, method: Method, greedy_target: Ids, term: Ids) -> Request:
     decoding = Decoding(
-        MAX_LENGTH,
+        method.max_length,
         prefix=greedy_target[: method.begins_with],
         terms=(Term(0, (term,)),) if method.terms else (),
         **method.options,  # type: ignore[arg-type]
@@ -141,7 +159,7 @@ def request_of(number: int, source: Ids, method: Method, greedy_target: Ids, ter
 
 def options_of(method: Method, greedy_target: Ids, term: Ids) -> Options:
     return Options(
-        MAX_LENGTH,
+        method.max_length,
         prefix=greedy_target[: method.begins_with],
         terms=((term,),) if method.terms else (),
         **method.options,  # type: ignore[arg-type]

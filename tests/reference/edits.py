@@ -60,7 +60,7 @@ def banned_tokens(y: Ids, options: Options) -> set[int]:
         banned.add(UNKNOWN_ID)
     if options.no_repeat_ngram_size > 0:
         banned |= completions_of_ngrams(y, options.no_repeat_ngram_size)
-    if len(y) < options.min_length:
+    if len(y) < options.min_length or options.ignore_end_of_sequence:
         banned.add(END_ID)
     return banned
 

@@ -42,6 +42,7 @@ class Options:
     min_alternative_expansion_prob: float = 0.0
     num_candidates: int = 0
     terms: tuple[tuple[Ids, ...], ...] = ()
+    ignore_end_of_sequence: bool = False
 
     def __post_init__(self) -> None:
         if END_ID in self.prefix or len(self.prefix) >= self.max_length:

@@ -1,14 +1,12 @@
 """What the report computes from measurements: no clock runs here."""
 
 import argparse
-import itertools
 import json
-import statistics
 
 import pytest
 
 from benchmarks.__main__ import section_names
-from benchmarks.figures import at_least, at_most, median_ratio, percentile, poisson_arrivals
+from benchmarks.figures import at_least, at_most, median_ratio, percentile
 from benchmarks.kernels import Best, Limits, parse
 from benchmarks.load import Answer, Window
 from benchmarks.profiling import Operator, Profile, summarize
@@ -22,18 +20,6 @@ def test_a_percentile_is_the_nearest_rank():
     assert percentile([1.0, 2.0], 0.5) == 1.0
     with pytest.raises(ValueError, match="no values"):
         percentile([], 0.5)
-
-
-def test_arrivals_are_those_of_a_poisson_process():
-    arrivals = poisson_arrivals(50.0, 400.0, seed=1)
-    gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
-    assert arrivals == sorted(arrivals)
-    assert arrivals[0] > 0.0
-    assert arrivals[-1] < 400.0
-    assert len(arrivals) == pytest.approx(20_000, rel=0.03)
-    assert statistics.stdev(gaps) == pytest.approx(statistics.mean(gaps), rel=0.03)
-    assert poisson_arrivals(50.0, 400.0, seed=1) == arrivals
-    assert poisson_arrivals(50.0, 400.0, seed=2) != arrivals
 
 
 def test_a_goal_that_is_missed_says_so():

@@ -8,7 +8,7 @@ from service.pb import translation_pb2 as pb
 
 EVERY_TARGET_FLAG = [
     *("--max-length", 1, "--min-length", 0, "--prefix", "c d"),
-    *("--repetition-penalty", 1.25, "--no-repeat-ngram-size", 6, "--disable-unknown"),
+    *("--repetition-penalty", 1.25, "--no-repeat-ngram-size", 6, "--disable-unknown", "--ignore-end-of-sequence"),
     *("--suppress-token", "▁a", "--suppress-token", "b"),
     *("--sample", "--temperature", 0.75, "--top-k", 7, "--top-p", 0.5, "--min-p", 0.125, "--seed", 2),
 ]
@@ -24,6 +24,7 @@ TARGET_OPTIONS = pb.DecodingOptions(
     repetition_penalty=1.25,
     no_repeat_ngram_size=6,
     disable_unknown=True,
+    ignore_end_of_sequence=True,
     suppress_tokens=["▁a", "b"],
     sampling=pb.Sampling(temperature=0.75, top_k=7, top_p=0.5, min_p=0.125),
     seed=2,

@@ -129,6 +129,12 @@ def test_texts_become_tokens(texts):
     assert len(suppressed) == 2
 
 
+@pytest.mark.parametrize(("max_length", "number"), [(0, 100), (1, 1), (40, 40)])
+def test_a_sentence_whose_end_is_ignored_has_as_many_tokens_at_least_as_at_most(texts, max_length, number):
+    decoding = decide(texts, Options(max_length=max_length, ignore_end_of_sequence=True))
+    assert (decoding.min_length, decoding.max_length) == (number, number)
+
+
 def test_words_that_the_source_has_stay_untranslated_in_their_place(texts):
     source = texts.read("the dog sleeps in the snow")
     decoding = decoding_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,18 @@ def test_greedy_takes_the_best_token_until_the_sentence_ends() -> None:
 def test_max_length_ends_a_target_and_the_end_of_the_sentence_there_counts_as_the_end() -> None:
     assert run(greedy_trap, Decoding(2))[1][0].finish_reason is FinishReason.MAX_LENGTH
     assert run(greedy_trap, Decoding(3))[1][0].finish_reason is FinishReason.END_OF_SENTENCE
+
+
+@pytest.mark.parametrize(
+    "search", [{}, {"beam_size": 3}, {"sampling": Sampling(top_k=3)}, {"alternatives": True, "num_hypotheses": 2}]
+)
+def test_a_sentence_whose_end_is_ignored_has_exactly_max_length_tokens(search: dict[str, Any]) -> None:
+    for length in (1, 2, 7):
+        settled, hypotheses = run(greedy_trap, Decoding(length, min_length=length, **search), seed=5)
+        assert [len(one.tokens) for one in hypotheses] == [length] * len(hypotheses)
+        assert all(one.finish_reason is FinishReason.MAX_LENGTH and END not in ids(one) for one in hypotheses)
+        assert sum(map(len, settled)) == length
+        assert len(settled) == length
 
 
 def test_beam_search_finds_what_greedy_search_misses() -> None:
