@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from service.client.arguments import add_demo, add_interactive, add_models, add_score, add_translate
 from service.client.errors import StepstreamError
 from service.client.management import add_manage
+from service.client.web.command import add_web
 from service.security.token_command import add_token
 from service.settings import FILE_VARIABLE, Settings
 
@@ -52,7 +53,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="stepstream", description="Streaming neural translation, one decoder step at a time.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(subparsers)
-    for add_command in (add_translate, add_interactive, add_score, add_models, add_manage, add_demo, add_token):
+    for add_command in (add_translate, add_interactive, add_score, add_models, add_web, add_manage, add_demo, add_token):
         add_command(subparsers)
     return parser
 
