@@ -98,6 +98,15 @@ protos: .venv/development ## Generate service/pb from protos/
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
 		$(addprefix service/pb/,$(notdir $(wildcard $(addsuffix /*.proto,$(PROTO_FOLDERS)))))
 
+.PHONY: page
+page: .venv/development web/node_modules ## Build the page of `stepstream web` from web/ and protos/
+	@mkdir -p web/src/pb && $(BIN)/python -m grpc_tools.protoc -Iprotos/stepstream/v1 \
+		--plugin=protoc-gen-es=web/node_modules/.bin/protoc-gen-es --es_out=web/src/pb --es_opt=target=ts translation.proto
+	cd web && npm run --silent check && npm run --silent build -- ../service/client/web/static
+
+web/node_modules: web/package.json web/package-lock.json
+	@npm ci --prefix web --no-audit --no-fund --ignore-scripts --loglevel error && touch $@
+
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 .PHONY: train

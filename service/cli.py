@@ -17,6 +17,7 @@ from service.client.arguments import add_demo, add_interactive, add_models, add_
 from service.client.errors import StepstreamError
 from service.client.load.arguments import add_load
 from service.client.management import add_manage
+from service.client.web.command import add_web
 from service.security.token_command import add_token
 from service.settings import FILE_VARIABLE, Settings
 
@@ -58,6 +59,7 @@ def _make_parser() -> argparse.ArgumentParser:
         add_interactive,
         add_score,
         add_models,
+        add_web,
         add_manage,
         add_demo,
         add_load,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from service.client import commands
 from service.client.channel import DEFAULT_ADDRESS
 from service.client.demo import run_demo
 from service.client.editing import interactive_command
-from service.client.flags import add_search_flags, add_target_flags, decoding_options, positive, version
+from service.client.flags import addresses, add_search_flags, add_target_flags, decoding_options, positive, version
 from service.client.retry import RETRY, RetryPolicy
 from service.client.terminal import make_console
 
@@ -175,17 +174,11 @@ def _add_address(
 ) -> None:
     parser.add_argument(
         "--address",
-        type=_address,
+        type=addresses,
         default=default,
         metavar="HOST:PORT",
         help=f"of the server, or of several replicas with commas between (default: {default_help})",
     )
-
-
-def _address(value: str) -> str:
-    if not all(re.fullmatch(r".+:\d{1,5}", part) for part in value.split(",")):
-        raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
-    return value
 
 
 def _plot_path(value: str) -> Path:

@@ -62,6 +62,13 @@ def decoding_options(arguments: argparse.Namespace) -> DecodingOptions:
     return DecodingOptions(**options, sampling=Sampling(**sampling) if arguments.sample else None)
 
 
+def addresses(value: str) -> str:
+    """HOST:PORT, or several of them with commas between."""
+    if not all(re.fullmatch(r".+:\d{1,5}", part) for part in value.split(",")):
+        raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
+    return value
+
+
 def positive(value: str) -> int:
     """A whole number from 1."""
     if not value.isdecimal() or int(value) < 1:
