@@ -18,7 +18,7 @@ from hostile.rolling.load import MODEL, all_answers
 from hostile.rolling.playing import Played, Stage, kill, roll
 from hostile.rolling.replicas import running_replicas
 
-STORE = Path("model_store")
+STORE, COMPOSE = Path("model_store"), Path("docker-compose.yml")
 NUM_KILLS = 6
 
 
@@ -26,11 +26,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hostile.rolling", description=__doc__)
     parser.add_argument("--streams", type=int, default=10_000, help="while replicas are replaced (default: 10000)")
     parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--compose", type=Path, default=COMPOSE, help=f"file that says how they end (default: {COMPOSE})")
     parser.add_argument("--reports", type=Path, default=REPORTS, help=f"folder (default: {REPORTS})")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            played = play(Path(temporary), options.streams, num_replicas=options.replicas)
+            played = play(Path(temporary), options.streams, options.compose, num_replicas=options.replicas)
         except NoEnvoyError as error:
             print(error, file=sys.stderr)
             return 2
@@ -40,11 +41,13 @@ def main() -> int:
     return print_checks([check for one in played for check in one.checks])
 
 
-def play(folder: Path, num_streams: int, *, num_replicas: int = 2, num_kills: int = NUM_KILLS) -> list[Played]:
-    """All three; a tenth of the streams, and 100 for each kill at least, meet kills. Raises NoEnvoyError."""
+def play(
+    folder: Path, num_streams: int, compose: Path = COMPOSE, *, num_replicas: int = 2, num_kills: int = NUM_KILLS
+) -> list[Played]:
+    """All three, with files in the folder; a tenth of the streams, and 100 for each kill at least, meet kills. Raises NoEnvoyError."""
     shutil.copytree(STORE / MODEL, folder / "store" / MODEL)
     num_killed = max(num_streams // 10, 100 * num_kills)
-    with running_replicas(num_replicas, folder / "store", folder) as replicas:
+    with running_replicas(num_replicas, folder / "store", folder, compose) as replicas:
         wanted = asyncio.run(all_answers(replicas[0].address))
         with running_envoy([replica.address for replica in replicas], folder) as envoy:
             stage = Stage(envoy, replicas, wanted)
