@@ -61,12 +61,17 @@ def moved(config: dict[str, Any], listeners: Mapping[str, int], admin: int, clus
 
 
 class Envoy:
-    """A running Envoy."""
+    """A running Envoy. `addresses`: HOST:PORT of each listener by its name."""
 
-    def __init__(self, process: subprocess.Popen[bytes], address: str, admin: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], addresses: Mapping[str, str], admin: int) -> None:
         self._process = process
-        self.address = address
+        self.addresses = addresses
         self._admin = admin
+
+    @property
+    def address(self) -> str:
+        """Where clients call."""
+        return self.addresses["public"]
 
     def hosts(self) -> dict[str, Host]:
         """Every replica by HOST:PORT. Raises OSError where Envoy does not answer."""
@@ -117,7 +122,7 @@ def running_envoy(replicas: Sequence[str], folder: Path) -> Iterator[Envoy]:
     command = [program, "-c", str(path), "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
     with (folder / "envoy.log").open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    envoy = Envoy(process, f"{LOCALHOST}:{ports['public']}", admin)
+    envoy = Envoy(process, {name: f"{LOCALHOST}:{port}" for name, port in ports.items()}, admin)
     try:
         envoy.wait_until(lambda _: True)
         yield envoy

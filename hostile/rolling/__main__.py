@@ -8,7 +8,8 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hostile.checks import print_checks, table
@@ -44,23 +45,31 @@ def main() -> int:
 def play(
     folder: Path, num_streams: int, compose: Path = COMPOSE, *, num_replicas: int = 2, num_kills: int = NUM_KILLS
 ) -> list[Played]:
-    """All three, with files in the folder; a tenth of the streams, and 100 for each kill at least, meet kills. Raises NoEnvoyError."""
-    shutil.copytree(STORE / MODEL, folder / "store" / MODEL)
+    """All three; a tenth of the streams, and 100 for each kill at least, meet kills. Raises NoEnvoyError."""
     num_killed = max(num_streams // 10, 100 * num_kills)
+    with staged(folder, compose, num_replicas) as stage:
+
+        async def all_plays() -> list[Played]:
+            return [
+                await roll(stage, num_streams),
+                await kill(stage, num_killed, num_kills, goes_on=False),
+                await kill(stage, num_killed, num_kills, goes_on=True),
+            ]
+
+        return asyncio.run(all_plays())
+
+
+@contextmanager
+def staged(folder: Path, compose: Path, num_replicas: int) -> Iterator[Stage]:
+    """Replicas of one shipped model, which end as the compose file says, and Envoy in front of them; their files are in
+    the folder. Raises NoEnvoyError."""
+    shutil.copytree(STORE / MODEL, folder / "store" / MODEL)
     with running_replicas(num_replicas, folder / "store", folder, compose) as replicas:
         wanted = asyncio.run(all_answers(replicas[0].address))
-        with running_envoy([replica.address for replica in replicas], folder) as envoy:
-            stage = Stage(envoy, replicas, wanted)
-
-            async def all_plays() -> list[Played]:
-                await stage.all_healthy()
-                return [
-                    await roll(stage, num_streams),
-                    await kill(stage, num_killed, num_kills, goes_on=False),
-                    await kill(stage, num_killed, num_kills, goes_on=True),
-                ]
-
-            return asyncio.run(all_plays())
+        addresses = [replica.address for replica in replicas]
+        with running_envoy(addresses, folder) as envoy:
+            envoy.wait_until_healthy(*addresses)
+            yield Stage(envoy, replicas, wanted)
 
 
 def _report(played: Sequence[Played]) -> str:

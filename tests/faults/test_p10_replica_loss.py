@@ -203,7 +203,7 @@ async def test_no_replica_up_is_unavailable(way: str, replicas: list[Replica]) -
 
 
 @pytest.mark.fault(56)
-@pytest.mark.parametrize("way", ["envoy", "haproxy", "addresses"], indirect=True)
+@pytest.mark.parametrize("way", ["haproxy", "addresses"], indirect=True)
 async def test_a_rolling_restart_loses_nothing(
     way: str, replicas: list[Replica], wanted: list[list[StreamEvent]]
 ) -> None:
