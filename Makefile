@@ -51,6 +51,10 @@ fuzz: .venv/development ## Fuzz the way from bytes to tokens, and a live server 
 soak: .venv/development ## Ordinary and hostile clients against two replicas (MINUTES=25, SEED=...)
 	@$(BIN)/python -m hostile.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: rolling
+rolling: .venv/development ## Replace and kill replicas behind Envoy under load (STREAMS=10000)
+	@$(BIN)/python -m hostile.rolling $(if $(STREAMS),--streams $(STREAMS))
+
 .PHONY: memory
 memory: .venv/development ## What a server's memory grows by over 100,000 streams
 	@$(BIN)/python -m hostile.memory
@@ -63,18 +67,22 @@ test: .venv/development ## Run every test, warnings as errors
 .PHONY: test-clients
 test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node), run them
 	@$(BIN)/python -m pytest -m clients tests/clients
+.PHONY: test-containers
+test-containers: .venv/development ## Build the images and run them: up, translate, kill, scale, update, down (as root)
+	@$(BIN)/python -m pytest -m containers -s tests/containers
 
 .PHONY: faults
 faults: .venv/development ## List every fault that a test plays, and what comes of it (RUN=1: play them)
 	@$(BIN)/python -m pytest --quiet $(if $(RUN),--run-faults,--fault-table)
 
 .PHONY: check
-check: .venv/development ## Check format, lint, types, import directions, protos, and for known vulnerabilities
+check: .venv/development ## Check format, lint, types, import directions, protos, what deploys, and for known vulnerabilities
 	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff check"; $(BIN)/ruff check $(SOURCES)
 	@echo "== mypy"; $(BIN)/mypy service export benchmarks hostile
 	@echo "== import directions"; $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lint-protos
+	@deploy/check
 	@echo "== bandit"; $(BIN)/bandit --quiet -ll -ii --recursive service export --exclude service/pb
 	@echo "== pip-audit"; $(BIN)/python requirements/audit.py
 

@@ -21,13 +21,32 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = ["Dockerfile", "Dockerfile.cuda"]
 SERVERS = ["stepstream", "stepstream-cuda"]
-CONTAINERS = [*SERVERS, "client"]
+COMMANDS = ["client", "loadtest", "web"]
+OURS = [*SERVERS, *COMMANDS]
+THEIRS = ["envoy", "prometheus", "grafana"]
+CONTAINERS = [*OURS, *THEIRS]
 DEFAULTS = {name: field.default for name, field in Settings.model_fields.items()}
 
 
+def compose() -> dict[str, Any]:
+    composition: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return composition
+
+
 def compose_services() -> dict[str, dict[str, Any]]:
-    services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services: dict[str, dict[str, Any]] = compose()["services"]
     return services
+
+
+def envoy_resources(kind: str) -> dict[str, dict[str, Any]]:
+    """Envoy's listeners or clusters by name."""
+    resources = yaml.safe_load((ROOT / "deploy" / "envoy.yaml").read_text())["static_resources"][kind]
+    return {resource["name"]: resource for resource in resources}
+
+
+def listening_on(listener: dict[str, Any]) -> list[int]:
+    addresses = [listener["address"], *(more["address"] for more in listener.get("additional_addresses", ()))]
+    return [address["socket_address"]["port_value"] for address in addresses]
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
@@ -67,7 +86,7 @@ def probe(text: str) -> str:
 
 
 def seconds(duration: str) -> float:
-    match = re.fullmatch(r"(\d+)s", duration)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)s", duration)
     assert match, duration
     return float(match[1])
 
@@ -98,16 +117,17 @@ def answering(status: int) -> Iterator[int]:
 def test_a_container_has_no_privileges_and_cannot_write_to_its_image(name: str) -> None:
     container = compose_services()[name]
     assert container["read_only"] is True
-    assert container["tmpfs"] == ["/tmp"]
+    assert container["tmpfs"][0] == "/tmp"
     assert container["cap_drop"] == ["ALL"]
     assert container["security_opt"] == ["no-new-privileges:true"]
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", container["user"])
+    assert re.fullmatch(r"[1-9]\d*:\d+", container["user"])
     assert not {"privileged", "cap_add", "network_mode", "pid"} & container.keys()
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_container_is_bounded_in_memory_and_processes(name: str) -> None:
+def test_a_container_is_bounded_in_memory_processors_and_processes(name: str) -> None:
     container = compose_services()[name]
+    assert container["cpus"]
     assert re.fullmatch(r"[1-9]\d*[mg]", container["mem_limit"])
     assert container["pids_limit"] > 0
 
@@ -122,26 +142,80 @@ def test_the_model_store_is_mounted_read_only_where_the_server_looks_for_it(name
     assert volume["read_only"] is True
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_a_server_publishes_the_default_ports_to_this_machine_alone_unless_told(name: str) -> None:
-    ports = [port.rsplit(":", 2) for port in compose_services()[name]["ports"]]
-    assert [int(inside) for _, _, inside in ports] == [DEFAULTS["port"], DEFAULTS["metrics_port"]]
-    assert ports[0][0] == "${PUBLISH_ADDRESS:-127.0.0.1}"
+def test_only_the_proxy_is_reached_from_outside_and_from_this_machine_alone_unless_told() -> None:
+    services = compose_services()
+    assert [name for name, service in services.items() if "ports" in service] == ["envoy"]
+    ports = [port.rsplit(":", 2) for port in services["envoy"]["ports"]]
+    assert [(address, int(inside)) for address, _, inside in ports] == [
+        ("${PUBLISH_ADDRESS:-127.0.0.1}", DEFAULTS["port"]),
+        ("${PUBLISH_ADDRESS:-127.0.0.1}", 8080),
+        ("127.0.0.1", 3000),
+    ]
+    listeners = envoy_resources("listeners")
+    assert listening_on(listeners["public"]) == [DEFAULTS["port"], 8080]
+    assert listening_on(listeners["grafana"]) == [3000]
 
 
 @pytest.mark.fault(66)
-@pytest.mark.parametrize("name", SERVERS)
-def test_the_port_of_the_metrics_is_for_this_machine_alone_whatever_is_told(name: str) -> None:
-    """The metrics ask nobody who they are: outside of a container they listen on the loopback address alone, and of one
-    the port is published on it alone."""
+def test_nobody_outside_reaches_metrics_or_administration() -> None:
+    """The metrics ask nobody who they are: outside of a container they listen on the loopback address alone, and the
+    proxy, the only one that is published, has no way to them or to its own administration on a published port."""
     assert DEFAULTS["metrics_host"] == "127.0.0.1"
-    address, _, inside = compose_services()[name]["ports"][1].rsplit(":", 2)
-    assert (address, int(inside)) == ("127.0.0.1", DEFAULTS["metrics_port"])
+    published = {int(port.rsplit(":", 1)[1]) for port in compose_services()["envoy"]["ports"]}
+    listeners, clusters = envoy_resources("listeners"), envoy_resources("clusters")
+    assert not published & set(listening_on(listeners["counters"]))
+    assert "cluster: admin" not in yaml.safe_dump(listeners["public"]) + yaml.safe_dump(listeners["grafana"])
+    addresses = [
+        one["endpoint"]["address"]["socket_address"]
+        for cluster in clusters.values()
+        for one in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    ]
+    assert DEFAULTS["metrics_port"] not in {address["port_value"] for address in addresses}
+    assert DEFAULTS["admin_port"] not in {address["port_value"] for address in addresses}
 
 
-def test_no_two_servers_publish_the_same_port() -> None:
-    published = [port.rsplit(":", 2)[1] for name in SERVERS for port in compose_services()[name]["ports"]]
-    assert len(set(published)) == len(published)
+@pytest.mark.parametrize("name", SERVERS)
+def test_replicas_are_on_a_network_without_a_way_out_and_found_by_one_name(name: str) -> None:
+    networks = compose_services()[name]["networks"]
+    assert list(networks) == ["replicas"]
+    assert compose()["networks"]["replicas"] == {"internal": True}
+    (alias,) = networks["replicas"]["aliases"]
+    (endpoint,) = envoy_resources("clusters")["replicas"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"] == {"address": alias, "port_value": DEFAULTS["port"]}
+    jobs = {job["job_name"]: job for job in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]}
+    (found_by,) = jobs["stepstream"]["dns_sd_configs"]
+    assert (found_by["names"], found_by["port"]) == ([alias], DEFAULTS["metrics_port"])
+
+
+def test_every_network_but_the_proxys_own_has_no_way_out() -> None:
+    networks = compose()["networks"]
+    assert [name for name, network in networks.items() if not network.get("internal")] == ["public"]
+    assert [name for name, service in compose_services().items() if "public" in service["networks"]] == ["envoy"]
+
+
+def test_a_replica_that_stops_has_no_new_calls_before_it_refuses_them() -> None:
+    """The drain delay is longer than two of the proxy's checks and one look at the addresses."""
+    replicas = envoy_resources("clusters")["replicas"]
+    (check,) = replicas["health_checks"]
+    refresh = seconds(replicas["cluster_type"]["typed_config"]["dns_refresh_rate"])
+    delay = float(compose_services()["stepstream"]["environment"]["STEPSTREAM_DRAIN_DELAY_S"])
+    assert delay > 2 * seconds(check["interval"]) + refresh
+    assert check["interval"] == check["no_traffic_interval"] == check["unhealthy_interval"]
+
+
+def test_the_proxy_waits_for_a_call_longer_than_a_replica_lets_it_take() -> None:
+    (chain,) = envoy_resources("listeners")["public"]["filter_chains"]
+    manager = chain["filters"][0]["typed_config"]
+    assert seconds(manager["stream_idle_timeout"]) > DEFAULTS["max_call_s"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    assert {route["route"]["timeout"] for route in host["routes"]} == {"0s"}
+
+
+def test_a_rolling_update_gives_a_replica_the_time_that_compose_gives_it() -> None:
+    script = (ROOT / "deploy" / "rolling-update").read_text()
+    match = re.search(r"^stop_s=(\d+)$", script, re.MULTILINE)
+    assert match
+    assert float(match[1]) == seconds(compose_services()["stepstream"]["stop_grace_period"])
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -153,7 +227,8 @@ def test_a_server_comes_back_after_a_crash(name: str) -> None:
 def test_a_container_is_given_more_time_to_stop_than_the_translations_it_runs(name: str) -> None:
     server = compose_services()[name]
     assert float(server["environment"]["STEPSTREAM_GRACE_S"]) >= DEFAULTS["grace_s"]
-    assert seconds(server["stop_grace_period"]) >= float(server["environment"]["STEPSTREAM_GRACE_S"]) + 10
+    ending = sum(float(server["environment"][name]) for name in ("STEPSTREAM_DRAIN_DELAY_S", "STEPSTREAM_GRACE_S"))
+    assert seconds(server["stop_grace_period"]) >= ending + 10
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -194,18 +269,33 @@ def test_the_health_check_believes_the_server_and_no_proxy(
     assert (run.returncode == 0) is healthy, run.stderr
 
 
-def test_only_the_plain_server_starts_unasked() -> None:
-    profiles = {name: service.get("profiles", []) for name, service in compose_services().items()}
-    assert profiles == {"stepstream": [], "stepstream-cuda": ["cuda"], "client": ["demo"]}
+def test_only_replicas_the_proxy_and_whoever_watches_start_unasked() -> None:
+    asked_for = {name: service["profiles"] for name, service in compose_services().items() if "profiles" in service}
+    assert asked_for == {"stepstream-cuda": ["cuda"], "client": ["demo"], "loadtest": ["loadtest"], "web": ["web"]}
 
 
-def test_the_client_waits_for_a_healthy_server_and_runs_the_demonstration_against_it() -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_waits_for_the_proxy_and_calls_through_it(name: str) -> None:
     services = compose_services()
-    client = services["client"]
-    assert client["depends_on"] == {"stepstream": {"condition": "service_healthy"}}
-    assert client["command"] == ["demo", "--address", f"stepstream:{DEFAULTS['port']}"]
-    assert client["image"] == services["stepstream"]["image"]
-    assert "ports" not in client
+    command = services[name]
+    assert command["depends_on"] == {"envoy": {"condition": "service_healthy"}}
+    assert any(re.fullmatch(r"(http://)?envoy:(8001|8080)", word) for word in command["command"])
+    assert command["image"] == services["stepstream"]["image"]
+    assert command["networks"] == ["clients"]
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_an_image_of_others_is_pinned_by_version(name: str) -> None:
+    assert re.search(r":v?\d+\.\d+\.\d+$", compose_services()[name]["image"])
+
+
+def test_what_is_mounted_is_read_only_and_exists() -> None:
+    for name, service in compose_services().items():
+        for volume in service.get("volumes", ()):
+            if isinstance(volume, str) and volume.startswith("./"):
+                source, _, mode = volume.split(":")
+                assert mode == "ro", name
+                assert (ROOT / source).exists(), source
 
 
 def test_the_cuda_server_reserves_a_gpu() -> None:
@@ -237,7 +327,7 @@ def test_an_image_serves_as_a_fixed_user_that_is_not_root(dockerfile: str) -> No
     assert steps[0][1].endswith(" AS serve")
     (user,) = [rest for word, rest in steps if word == "USER"]
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
-    assert {service["user"] for service in compose_services().values()} == {user}
+    assert {compose_services()[name]["user"] for name in OURS} == {user}
     assert ("ENTRYPOINT", '["stepstream"]') in steps
     assert ("CMD", '["serve"]') in steps
     assert ("EXPOSE", f"{DEFAULTS['port']} {DEFAULTS['metrics_port']}") in steps

@@ -1,4 +1,5 @@
-"""Real proxies before replicas: HAProxy with the file that is shipped, nginx with the least that passes gRPC on."""
+"""Real proxies before replicas: Envoy and HAProxy with the files that are shipped, nginx with the least that passes gRPC
+on."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from hostile.envoy import NoEnvoyError, running_envoy
 from tests.faults.replicas import LIMIT_S, Replica, free_port
 
 HAPROXY_CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
@@ -46,6 +48,24 @@ http {{
     }}
 }}
 """
+
+
+@contextmanager
+def running_proxy(name: str, replicas: Sequence[Replica], folder: Path) -> Iterator[str]:
+    """HOST:PORT of a proxy before replicas, which knows them all; skips the test where it is not installed."""
+    with ExitStack() as stack:
+        if name == "haproxy":
+            yield stack.enter_context(running_haproxy(replicas))
+        elif name == "nginx":
+            yield stack.enter_context(running_nginx(replicas, folder))
+        else:
+            addresses = [replica.address for replica in replicas]
+            try:
+                envoy = stack.enter_context(running_envoy(addresses, folder))
+            except NoEnvoyError as error:
+                pytest.skip(str(error))
+            envoy.wait_until_healthy(*addresses)
+            yield envoy.address
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from service.client.types import Completion, StepEvent, StreamEvent
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 from tests.faults.load import MODEL, TRANSLATIONS, Load, eventually, unbroken, untimed
-from tests.faults.proxies import running_haproxy, running_nginx
+from tests.faults.proxies import running_proxy
 from tests.faults.replicas import Replica, num_ended, running_replicas, store_of
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -46,17 +46,14 @@ def wanted(pair: list[Replica]) -> list[list[StreamEvent]]:
     return asyncio.run(unbroken(pair[1].address))
 
 
-@pytest.fixture(params=["haproxy", "nginx", "addresses"])
+@pytest.fixture(params=["envoy", "haproxy", "nginx", "addresses"])
 def way(request: pytest.FixtureRequest, replicas: list[Replica], tmp_path: Path) -> Iterator[str]:
     """How clients reach the replicas: through a proxy, or by their addresses."""
-    if request.param == "haproxy":
-        with running_haproxy(replicas) as address:
-            yield address
-    elif request.param == "nginx":
-        with running_nginx(replicas, tmp_path) as address:
-            yield address
-    else:
+    if request.param == "addresses":
         yield ",".join(replica.address for replica in replicas)
+    else:
+        with running_proxy(request.param, replicas, tmp_path) as address:
+            yield address
 
 
 async def reach_both(client: AsyncClient, replicas: list[Replica]) -> None:
@@ -113,7 +110,7 @@ async def test_without_retries_a_killed_replica_breaks_its_own_streams_alone(
 
 
 @pytest.mark.fault(58)
-@pytest.mark.parametrize("way", ["addresses"], indirect=True)
+@pytest.mark.parametrize("way", ["envoy", "addresses"], indirect=True)
 async def test_a_frozen_replica_costs_time_and_no_translation(
     way: str, replicas: list[Replica], wanted: list[list[StreamEvent]]
 ) -> None:
@@ -155,7 +152,7 @@ def test_the_synchronous_client_goes_on_too(way: str, replicas: list[Replica], w
 
 
 @pytest.mark.fault(58)
-@pytest.mark.parametrize("way", ["haproxy", "nginx"], indirect=True)
+@pytest.mark.parametrize("way", ["envoy", "haproxy", "nginx"], indirect=True)
 async def test_an_interactive_translation_outlives_its_replicas(way: str, replicas: list[Replica]) -> None:
     """Each replica is killed, one while a translation waits for edits, one during an edit: the caller gets each
     step of the target once, as from one server."""

@@ -15,7 +15,7 @@ from service.client.client import AsyncClient
 from service.client.errors import DeadlineError
 from service.client.options import DecodingOptions
 from tests.faults.load import MODEL, TEXTS, eventually
-from tests.faults.proxies import running_haproxy, running_nginx
+from tests.faults.proxies import running_proxy
 from tests.faults.replicas import Replica, num_ended, running_replicas, store_of
 
 SLOW = DecodingOptions(beam_size=32, min_length=120)
@@ -36,14 +36,10 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]
         yield replicas
 
 
-@pytest.fixture(params=["haproxy", "nginx"])
+@pytest.fixture(params=["envoy", "haproxy", "nginx"])
 def proxy(request: pytest.FixtureRequest, replicas: list[Replica], tmp_path: Path) -> Iterator[str]:
-    if request.param == "haproxy":
-        with running_haproxy(replicas) as address:
-            yield address
-    else:
-        with running_nginx(replicas, tmp_path) as address:
-            yield address
+    with running_proxy(request.param, replicas, tmp_path) as address:
+        yield address
 
 
 @pytest.mark.fault(51)

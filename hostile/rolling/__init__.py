@@ -1,0 +1,1 @@
+"""Replicas behind the shipped proxy, replaced one after the other and killed, while clients stream."""

@@ -1,0 +1,142 @@
+"""The compose file, the Dockerfile and `deploy/rolling-update` as they are, by an engine for containers. Grafana has no
+package that could stand in for its image, and is left out. `make test-containers` runs this."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hostile.rolling.load import MODEL, REQUESTS, Load, all_answers
+from hostile.rolling.playing import ONCE
+from service.client.client import AsyncClient, Client
+from tests.containers.engine import Engine, missing, running_engine
+from tests.containers.stand_ins import ROOT, image_of, make_all
+
+pytestmark = [
+    pytest.mark.containers,
+    pytest.mark.skipif(bool(missing()), reason=f"not on this machine: {', '.join(missing())}"),
+]
+LIMIT_S = 300.0
+CALLS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8002/metrics').read().decode())"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """With stand-ins for the images of others, and ours built."""
+    with tempfile.TemporaryDirectory(prefix="engine") as folder, running_engine(Path(folder)) as engine:
+        make_all(engine)
+        engine.compose("build", "stepstream")
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def address(engine: Engine) -> Iterator[str]:
+    """HOST:PORT of the proxy; everything is up."""
+    try:
+        engine.compose("up", "--detach", "--wait", "stepstream", "envoy", "prometheus")
+        yield f"127.0.0.1:{engine.environment['TEST_PORT']}"
+    finally:
+        engine.compose("down", "--volumes", "--timeout", "60")
+        assert engine.podman("ps", "--all", "--quiet") == ""
+
+
+def replicas(engine: Engine) -> list[str]:
+    return engine.compose("ps", "--quiet", "stepstream").split()
+
+
+def num_calls(engine: Engine, container: str) -> float:
+    """That a replica has answered."""
+    lines = engine.podman("exec", container, "python", "-c", CALLS).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("stepstream_requests_total"))
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+def test_the_serving_image_is_small_and_has_no_torch(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    image = image_of("stepstream")
+    (about,) = json.loads(engine.podman("image", "inspect", image))
+    environment = engine.podman("run", "--rm", "--network", "none", "--entrypoint", "du", image, "-sm", "/opt/stepstream")
+    packages = engine.podman("run", "--rm", "--network", "none", "--entrypoint", "ls", image, "/opt/stepstream/lib/python3.11/site-packages")
+    with capsys.disabled():
+        print(f"\n{image}: {about['Size'] / 1e6:.0f} MB, of which the environment has {environment.split()[0]} MiB")
+    assert about["Config"]["User"] == "10001:10001"
+    assert int(environment.split()[0]) < 400
+    assert not {"torch", "onnx", "pip"} & set(packages.split())
+
+
+def test_translations_come_through_the_proxy(address: str) -> None:
+    with Client(address) as client:
+        assert client.translate(["Two dogs play in the snow."], model=MODEL)[0].text == "Zwei Hunde spielen im Schnee."
+
+
+def test_prometheus_finds_every_replica(engine: Engine, address: str) -> None:
+    def up() -> set[str]:
+        text = engine.compose("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
+        return {line.split('job="')[1].split('"')[0] + line.split('instance="')[1].split('"')[0] for line in text.splitlines()}
+
+    eventually(lambda: len([one for one in up() if one.startswith("stepstream")]) == 2 and any("envoy" in one for one in up()))
+
+
+def test_a_killed_replica_costs_no_stream_of_clients_that_go_on(engine: Engine, address: str) -> None:
+    wanted = asyncio.run(all_answers(address))
+
+    async def play() -> Load:
+        async with AsyncClient(address) as client:
+            load = Load(client, wanted, len(REQUESTS) * 10, concurrency=16)
+            running = asyncio.create_task(load.run())
+            await load.until_ended(load.concurrency)
+            await asyncio.to_thread(engine.podman, "kill", replicas(engine)[0])
+            load.may_end = True
+            await running
+            return load
+
+    load = asyncio.run(play())
+    assert (load.num_lost, load.changed) == (0, 0), load.lost
+    engine.compose("up", "--detach", "--wait", "stepstream")
+    assert len(replicas(engine)) == 2
+
+
+def test_more_replicas_get_calls_and_fewer_do_too(engine: Engine, address: str) -> None:
+    engine.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "stepstream=3", "stepstream")
+    assert len(replicas(engine)) == 3
+
+    def all_have_calls() -> bool:
+        asyncio.run(all_answers(address))
+        return all(num_calls(engine, container) > 0 for container in replicas(engine))
+
+    eventually(all_have_calls)
+    engine.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "stepstream=2", "stepstream")
+    assert len(replicas(engine)) == 2
+    asyncio.run(all_answers(address))
+
+
+def test_a_rolling_update_loses_no_stream(engine: Engine, address: str) -> None:
+    """With the command that is shipped, and clients that do not try again."""
+    wanted = asyncio.run(all_answers(address))
+    before = set(replicas(engine))
+
+    async def play() -> Load:
+        async with AsyncClient(address, retry=ONCE) as client:
+            load = Load(client, wanted, 300, concurrency=8)
+            running = asyncio.create_task(load.run())
+            await asyncio.to_thread(engine.run, str(ROOT / "deploy" / "rolling-update"))
+            load.may_end = True
+            await running
+            return load
+
+    load = asyncio.run(play())
+    assert (load.num_lost, load.changed) == (0, 0), load.lost
+    after = set(replicas(engine))
+    assert len(after) == len(before)
+    assert not after & before
