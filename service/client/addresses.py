@@ -14,7 +14,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 RECONNECT_MS = 1_000
 """After a replica is back it takes at most so long, and a fifth more, until it gets calls again."""
 LOOK_UP_MS = 5_000
-"""A name is looked up again where a connection is lost or has grown old, but not sooner than this after the last time."""
+"""A name is looked up again where a connection is lost or has grown old, but not sooner after the last time."""
 FAMILIES = ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6"))
 
 

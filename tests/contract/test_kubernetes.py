@@ -1,4 +1,4 @@
-"""What is rendered for Kubernetes obeys its schemas, and says of ports, settings, metrics and times what the server says."""
+"""What is rendered for Kubernetes obeys its schemas and fits the server: ports, settings, metrics and times."""
 
 from __future__ import annotations
 
