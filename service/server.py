@@ -100,6 +100,7 @@ class Server:
             options=server_options(
                 max_message_bytes=settings.max_message_bytes,
                 max_concurrent_streams=settings.max_concurrent_streams,
+                max_connection_age_s=settings.max_connection_age_s,
                 shares_port=shares_port,
             ),
         )

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         1024,
         description="calls on one connection; 100 where clients connect without a proxy, which shares one among many",
     )
+    max_connection_age_s: NonNegativeFloat = Field(
+        0.0,
+        description="seconds after which a client is asked to connect again, while its running calls go on to their "
+        "end; 0: never; lets clients that balance among replicas by themselves find new ones",
+    )
     max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
     step_timeout_s: PositiveFloat = Field(
         10.0,

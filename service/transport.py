@@ -20,10 +20,16 @@ pushback; its own limit is 1,000."""
 
 
 def server_options(
-    *, max_message_bytes: int, max_concurrent_streams: int, shares_port: bool = False
+    *,
+    max_message_bytes: int,
+    max_concurrent_streams: int,
+    max_connection_age_s: float = 0.0,
+    shares_port: bool = False,
 ) -> list[tuple[str, int]]:
     """The options of every gRPC port. max_message_bytes: of one message that a client sends; max_concurrent_streams: of
-    one connection; shares_port: with other processes."""
+    one connection; max_connection_age_s: after which, give or take a tenth, a connection takes no new calls, 0 for
+    never; shares_port: with other processes."""
+    max_age = [("grpc.max_connection_age_ms", round(1_000 * max_connection_age_s))] if max_connection_age_s else []
     return [
         ("grpc.so_reuseport", int(shares_port)),  # by default two servers share a port in silence
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -40,4 +46,5 @@ def server_options(
         ("grpc.http2.min_ping_interval_without_data_ms", CLIENT_PING_MS),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", CLIENT_PING_MS),
         ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
+        *max_age,
     ]

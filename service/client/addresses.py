@@ -1,4 +1,4 @@
-"""Where a client's servers are: one address, of a server or a proxy, or those of several replicas."""
+"""Where a client's servers are: one address, of a server or a proxy, those of several replicas, or a name for them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from service.pb import translation_pb2 as pb
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 RECONNECT_MS = 1_000
 """After a replica is back it takes at most so long, and a fifth more, until it gets calls again."""
+LOOK_UP_MS = 5_000
+"""A name is looked up again where a connection is lost or has grown old, but not sooner after the last time."""
 FAMILIES = ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6"))
 
 
@@ -26,24 +28,30 @@ class Target:
 
 
 def target_of(addresses: str | Sequence[str]) -> Target:
-    """The target for HOST:PORT, or for several of them as a list or with commas between.
+    """The target for HOST:PORT, for several of them as a list or with commas between, or for dns:///HOST:PORT, all
+    addresses that a name has.
 
     The calls to several replicas go to one after the other (gRPC's round_robin), only to those that are connected and
-    whose health service says SERVING. Their names are looked up here, once. Raises InvalidRequestError for no address
-    or one without a port, ServerUnreachableError for a name that nobody knows.
+    whose health service says SERVING. The names in a list are looked up here, once; that of dns:/// is looked up again
+    while the channel lives. Raises InvalidRequestError for no address or one without a port, ServerUnreachableError for
+    a name in a list that nobody knows.
     """
     parts = addresses.split(",") if isinstance(addresses, str) else [*addresses]
     parts = [part.strip() for part in parts]
+    if len(parts) == 1 and parts[0].startswith("dns:"):
+        again = ("grpc.dns_min_time_between_resolutions_ms", LOOK_UP_MS)
+        return Target(parts[0], (*_balanced(), again), parts[0])
     if len(parts) == 1 and parts[0]:
         return Target(parts[0], (), parts[0])
     hosts = [_host_and_port(part) for part in parts or [""]]
+    authority = ("grpc.default_authority", hosts[0][0].strip("[]"))
+    return Target(_resolved(hosts), (*_balanced(), authority), ",".join(parts))
+
+
+def _balanced() -> tuple[tuple[str, str | int], ...]:
+    """The options of a channel to several replicas."""
     config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": SERVICE}}
-    options = (
-        ("grpc.service_config", json.dumps(config)),
-        ("grpc.default_authority", hosts[0][0].strip("[]")),
-        ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
-    )
-    return Target(_resolved(hosts), options, ",".join(parts))
+    return ("grpc.service_config", json.dumps(config)), ("grpc.max_reconnect_backoff_ms", RECONNECT_MS)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -177,7 +177,8 @@ def _add_address(
         type=addresses,
         default=default,
         metavar="HOST:PORT",
-        help=f"of the server, or of several replicas with commas between (default: {default_help})",
+        help=f"of the server, of several replicas with commas between, or dns:///HOST:PORT for all that a name has "
+        f"(default: {default_help})",
     )
 
 

@@ -50,7 +50,8 @@ class AsyncClient:
         retry: RetryPolicy = RETRY,
         on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
-        """address: HOST:PORT of a server or a proxy, or those of several replicas, with commas between or as a list.
+        """address: HOST:PORT of a server or a proxy, those of several replicas, with commas between or as a list, or
+        dns:///HOST:PORT for all that a name has.
         credentials: None for those that the environment names, if any. on_retry is told of every call that is tried
         again."""
         target = target_of(address)
@@ -185,7 +186,8 @@ class Client:
         retry: RetryPolicy = RETRY,
         on_retry: Callable[[Retry], None] | None = None,
     ) -> None:
-        """address: HOST:PORT of a server or a proxy, or those of several replicas, with commas between or as a list.
+        """address: HOST:PORT of a server or a proxy, those of several replicas, with commas between or as a list, or
+        dns:///HOST:PORT for all that a name has.
         credentials: None for those that the environment names, if any. on_retry is told of every call that is tried
         again."""
         target = target_of(address)
