@@ -1,4 +1,4 @@
-"""The command `stepstream`: serve models, or call a server that does.
+"""The command `stepstream`: serve models, call a server that does, or translate a corpus without one.
 
 It parses arguments and turns failures into one line on stderr and an exit status: 1 for a failure, 2 for arguments
 that make no sense, 130 after Ctrl-C.
@@ -16,6 +16,8 @@ from pydantic_core import ErrorDetails
 from service.client.arguments import add_demo, add_interactive, add_models, add_score, add_translate
 from service.client.errors import StepstreamError
 from service.client.management import add_manage
+from service.corpora.arguments import add_translate_corpus
+from service.corpora.errors import CorpusError
 from service.security.token_command import add_token
 from service.settings import FILE_VARIABLE, Settings
 
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _make_parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except StepstreamError as error:
+    except (StepstreamError, CorpusError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
@@ -52,7 +54,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="stepstream", description="Streaming neural translation, one decoder step at a time.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(subparsers)
-    for add_command in (add_translate, add_interactive, add_score, add_models, add_manage, add_demo, add_token):
+    of_clients = (add_translate, add_interactive, add_score, add_models, add_manage, add_demo)
+    for add_command in (*of_clients, add_translate_corpus, add_token):
         add_command(subparsers)
     return parser
 
