@@ -1,4 +1,4 @@
-"""The command `stepstream`: serve models, or call a server that does.
+"""The command `stepstream`: serve models, call a server that does, or translate a corpus without one.
 
 It parses arguments and turns failures into one line on stderr and an exit status: 1 for a failure, 2 for arguments
 that make no sense, 130 after Ctrl-C.
@@ -18,6 +18,8 @@ from service.client.errors import StepstreamError
 from service.client.load.arguments import add_load
 from service.client.management import add_manage
 from service.client.web.command import add_web
+from service.corpora.arguments import add_translate_corpus
+from service.corpora.errors import CorpusError
 from service.security.token_command import add_token
 from service.settings import FILE_VARIABLE, Settings
 
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _make_parser().parse_args(arguments)
     try:
         status: int = options.run(options)
-    except StepstreamError as error:
+    except (StepstreamError, CorpusError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
@@ -63,6 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
         add_manage,
         add_demo,
         add_load,
+        add_translate_corpus,
         add_token,
     ):
         add_command(subparsers)

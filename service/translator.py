@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from service.admission.ticket import Size, Ticket
 from service.calls import Call, find_call
-from service.engine.mailbox import Place
+from service.engine.mailbox import UNLIMITED, Place
 from service.engine.pool import EnginePool
 from service.engine.request import Decoding, StepResult
 from service.errors import InvalidRequestError
@@ -139,6 +139,16 @@ class Translator:
 
         placed = [(*item, next(places) if len(item[0].ids) > 1 else None) for item in items]
         return await _all(placed, one, max_running)
+
+    async def complete(self, source: Source, options: Options) -> Completion:
+        """One translation whose steps nobody wants, for a caller that is the model's only one and needs no admission;
+        raises the engine's errors and InvalidRequestError."""
+        decoding = self._decoding(options, source, include_attention=False)
+        writer = self._writer(options, source, decoding)
+        if len(source.ids) == 1:
+            return writer.nothing()
+        seed = options.seed_of_request
+        return writer.complete(await self._last(source, decoding, UNLIMITED, deadline=None, seed=seed))
 
     def interactive(
         self, source: Source, options: Options, ticket: Ticket, *, include_attention: bool = False
