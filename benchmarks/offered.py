@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from service.pb.translation_pb2_grpc import TranslationServiceAsyncStub
 
 NUM_CHANNELS = 8
-LONGEST_S = 60.0
+LONGEST_S = 20.0
 PUSHBACK = "grpc-retry-pushback-ms"
 
 
@@ -52,7 +52,9 @@ class Outcome:
 
     @property
     def is_refused(self) -> bool:
-        return self.code == grpc.StatusCode.RESOURCE_EXHAUSTED.name
+        """By the server, or by a proxy, whose refusals are UNAVAILABLE."""
+        is_of_proxy = self.code == grpc.StatusCode.UNAVAILABLE.name and self.pushback_ms is not None
+        return is_of_proxy or self.code == grpc.StatusCode.RESOURCE_EXHAUSTED.name
 
 
 @dataclass(frozen=True)

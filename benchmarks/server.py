@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import grpc.aio
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from benchmarks.until_stopped import serve_until_stopped
 from service.admission.gate import Gate
@@ -47,6 +49,7 @@ async def serve(folder: Path) -> None:
     server = grpc.aio.server(interceptors=(interceptor,), options=options)
     servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
+    add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     await serve_until_stopped(server)
     await model.engine.stop()
 

