@@ -22,7 +22,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.client.client import AsyncClient, Client
+from service.pb import inference_pb2
 from service.pb import translation_pb2 as pb
+from service.pb.inference_pb2_grpc import GRPCInferenceServiceStub
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 from tests.faults.watched import MODEL, SENTENCE, copy_model, total, wait_until, watched_server
 
@@ -132,6 +134,27 @@ def test_a_stream_is_a_span_beneath_its_callers_with_queue_encode_and_decode_ben
     assert encode.end_time_unix_nano == decode.start_time_unix_nano
     assert collector.resources[0]["service.name"] == "stepstream"
     assert SENTENCE.encode() not in b"".join(span.SerializeToString() for span in collector.spans)
+
+
+def test_the_requests_of_one_stream_are_spans_beneath_the_streams(store: Path, collector: Collector) -> None:
+    contents = inference_pb2.InferTensorContents(bytes_contents=[SENTENCE.encode()])
+    tensor = inference_pb2.ModelInferRequest.InferInputTensor(
+        name="text", datatype="BYTES", shape=[1], contents=contents
+    )
+    request = inference_pb2.ModelInferRequest(model_name=MODEL, inputs=[tensor])
+    with (
+        watched_server(store, "--otlp-endpoint", collector.endpoint) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        list(GRPCInferenceServiceStub(channel).ModelStreamInfer(iter([request, request])))
+        wait_until(lambda: len(collector.spans) >= 7)
+    (stream,) = collector.named("inference.GRPCInferenceService/ModelStreamInfer")
+    for name in ("queue", "encode", "decode"):
+        spans = collector.named(name)
+        assert [span.parent_span_id for span in spans] == [stream.span_id] * 2
+        for span in spans:
+            times = [stream.start_time_unix_nano, span.start_time_unix_nano, span.end_time_unix_nano]
+            assert [*times, stream.end_time_unix_nano] == sorted([*times, stream.end_time_unix_nano])
 
 
 def test_a_refused_call_is_a_span_with_its_status_and_a_cancelled_one_is_whole(
