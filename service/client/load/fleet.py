@@ -54,12 +54,14 @@ class Fleet:
             for pipe in self._pipes:
                 _receive(pipe)
         except BaseException:
-            self._end()
+            self._kill()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._end()
+        self._kill()
 
     def run(self, stage: Stage, on_moment: Callable[[Moment], None]) -> Played:
         """Play a stage until its last request has ended; on_moment is told of each second. Raises StepstreamError."""
@@ -95,9 +97,13 @@ class Fleet:
                 pipe.send(None)
         for process in self._processes:
             process.join(END_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.join()
+        for pipe in self._pipes:
+            pipe.close()
 
 
 def _receive(pipe: Connection) -> Any:

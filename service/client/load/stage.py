@@ -30,8 +30,3 @@ class Stage:
     def counted_s(self) -> float:
         """Seconds that count."""
         return self.duration_s - self.warm_up_s
-
-    @property
-    def num_due(self) -> int:
-        """Requests of an open loop that count."""
-        return sum(at >= self.warm_up_s for at in self.arrivals)
