@@ -12,6 +12,7 @@ export class Announcer {
   constructor(label: string, language: string) {
     this.element = make("p", {
       class: "heard",
+      role: "log",
       "aria-live": "polite",
       "aria-atomic": "false",
       "aria-relevant": "additions",

@@ -7,10 +7,13 @@ import type { Translation } from "./translation.js";
 
 export class AttentionTable {
   readonly element: HTMLElement;
+  private readonly table: HTMLTableElement;
+  private readonly scroller: HTMLElement;
   private readonly head = make("tr");
   private readonly body = make("tbody");
   private readonly words = make("ul");
   private readonly reading = make("p", { class: "reading", "aria-hidden": "true" });
+  private shownIndex = 0;
   private readonly nothing: HTMLElement;
   private readonly shown: HTMLElement;
 
@@ -20,20 +23,21 @@ export class AttentionTable {
     private readonly onShow: (index: number) => void,
   ) {
     const caption = freshId("attention");
-    const table = make(
+    this.table = make(
       "table",
       { class: "attention", "aria-labelledby": caption },
       make("thead", {}, this.head),
       this.body,
     );
-    table.addEventListener("pointerover", (event) => this.point(event));
-    table.addEventListener("pointerleave", () => this.reading.replaceChildren());
+    this.table.addEventListener("pointerover", (event) => this.point(event));
+    this.table.addEventListener("pointerleave", () => this.reading.replaceChildren());
     const scroller = { class: "scroller", role: "region", tabindex: "0", "aria-label": `${label}: attention, scrollable` };
+    this.scroller = make("div", scroller, this.table);
     this.nothing = make("p", { class: "quiet", hidden: "" }, "This model has no attention: it sees the sentence as one vector.");
     this.shown = make(
       "div",
       {},
-      make("div", scroller, table),
+      this.scroller,
       this.reading,
       make("details", { class: "words" }, make("summary", {}, "In words"), this.words),
     );
@@ -53,6 +57,7 @@ export class AttentionTable {
     const cells = pieces.map((piece) =>
       make("th", { scope: "col", lang: this.languages.source }, make("span", {}, pieceLabel(piece))),
     );
+    this.table.style.setProperty("--columns", String(cells.length));
     this.head.replaceChildren(make("td"), ...cells);
   }
 
@@ -81,7 +86,19 @@ export class AttentionTable {
   }
 
   mark(index: number): void {
-    [...this.body.rows].forEach((row, place) => row.classList.toggle("shown", place === index));
+    const { rows } = this.body;
+    rows[this.shownIndex]?.classList.remove("shown");
+    this.shownIndex = index;
+    rows[index]?.classList.add("shown");
+  }
+
+  /** Make the row visible within the table's own window; the page stays where it is. */
+  reveal(index: number): void {
+    const row = this.body.rows[index];
+    if (row === undefined) return;
+    const top = row.offsetTop - this.head.offsetHeight;
+    const bottom = row.offsetTop + row.offsetHeight - this.scroller.clientHeight;
+    this.scroller.scrollTop = Math.min(Math.max(this.scroller.scrollTop, bottom), top);
   }
 
   private point(event: Event): void {

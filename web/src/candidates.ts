@@ -12,12 +12,13 @@ export class Candidates {
 
   constructor(private readonly language: string) {
     this.element = make("section", { class: "candidates" }, this.title, this.list);
-    this.clear();
+    this.clear(false);
   }
 
   show(step: Step, isGiven: boolean): void {
     const whose = isGiven ? "your token" : "token";
-    this.title.replaceChildren(`Candidates for ${whose} ${step.index + 1}`);
+    const what = this.list.classList.contains("one") ? "Probability of" : "Candidates for";
+    this.title.replaceChildren(`${what} ${whose} ${step.index + 1}`);
     this.list.replaceChildren(
       ...candidatesWithToken(step).map(({ tokenId, piece, logProbability }) => {
         const probability = Math.exp(logProbability);
@@ -36,7 +37,9 @@ export class Candidates {
     );
   }
 
-  clear(): void {
+  /** isOne: the search reports no token but the one that it takes. */
+  clear(isOne: boolean): void {
+    this.list.classList.toggle("one", isOne);
     this.title.replaceChildren("Candidates");
     this.list.replaceChildren();
   }

@@ -38,7 +38,11 @@ export class Column {
   ) {
     const { name, sourceLanguage: source, targetLanguage: target } = model;
     const show = (index: number): void => this.show(index);
-    this.tokens = new TokenLine(name, target, show, (index) => this.prefix.set(this.translation.textUntil(index)));
+    const showWithRow = (index: number): void => {
+      this.show(index);
+      this.attention.reveal(index);
+    };
+    this.tokens = new TokenLine(name, target, showWithRow, (index) => this.prefix.set(this.translation.textUntil(index)));
     this.candidates = new Candidates(target);
     this.attention = new AttentionTable(name, { source, target }, show);
     this.announcer = new Announcer(name, target);
@@ -124,7 +128,10 @@ export class Column {
       this.tokens.add(message.step, this.isGiven(index));
       this.attention.add(message.step, this.translation);
       this.announcer.say(message.step.textDelta);
-      if (this.isFollowing) this.mark(index);
+      if (this.isFollowing) {
+        this.mark(index);
+        this.attention.reveal(index);
+      }
     }
     this.tokens.showTentative(this.translation.tentative);
     if (message.completion) {
@@ -156,7 +163,8 @@ export class Column {
   private clear(): void {
     this.translation = new Translation();
     this.isFollowing = true;
-    for (const part of [this.tokens, this.candidates, this.announcer, this.hypotheses]) part.clear();
+    for (const part of [this.tokens, this.announcer, this.hypotheses]) part.clear();
+    this.candidates.clear(this.task?.search === "beam");
     this.attention.clear(this.model.attention !== undefined);
   }
 }

@@ -12,7 +12,7 @@ const FIRST_TEXT = "Two dogs play in the snow.";
 export class Composer {
   private readonly text = make("textarea", {
     id: "text",
-    rows: "2",
+    rows: "3",
     dir: "auto",
     autocomplete: "off",
     spellcheck: "true",
@@ -46,8 +46,8 @@ export class Composer {
       make(
         "div",
         { class: "controls" },
-        make("label", {}, "Search ", this.search),
-        make("label", {}, "Show tokens ", this.pace),
+        make("label", {}, "Search", this.search),
+        make("label", {}, "Show tokens", this.pace),
         make("span", { class: "buttons" }, this.halt, this.go),
       ),
     );

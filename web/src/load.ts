@@ -16,7 +16,7 @@ export class LoadView {
   private readonly tokens = make("dd");
   private readonly line = document.createElementNS(SVG, "polyline");
   private readonly list: HTMLElement;
-  private readonly nothing = make("p", { class: "quiet", hidden: "" }, "Load not known");
+  private readonly nothing = make("p", { class: "quiet", hidden: "" }, "Load not known: no server tells it");
   private readonly rates: number[] = [];
 
   constructor(element: HTMLElement) {

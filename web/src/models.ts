@@ -32,7 +32,7 @@ export class ModelChoice {
       const box = make("input", { type: "checkbox", name: "model", value: model.name });
       box.checked = wanted.has(model.name);
       this.boxes.set(box, model);
-      const pair = `${languages.of(model.sourceLanguage)} \u2192 ${languages.of(model.targetLanguage)}`;
+      const pair = `${languageName(model.sourceLanguage)} \u2192 ${languageName(model.targetLanguage)}`;
       const label = make("label", { class: "chip" }, box, make("span", {}, model.name));
       label.title = model.attention ?? "no attention";
       pairs.set(pair, [...(pairs.get(pair) ?? []), label]);
@@ -56,6 +56,14 @@ export class ModelChoice {
     for (const box of this.boxes.keys()) box.disabled = chosen.length >= MOST && !box.checked;
     if (chosen.length >= 2) this.fault.textContent = "";
     this.onChange(chosen);
+  }
+}
+
+function languageName(code: string): string {
+  try {
+    return languages.of(code) ?? code;
+  } catch {
+    return code;
   }
 }
 

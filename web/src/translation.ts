@@ -12,7 +12,10 @@ export class Translation {
 
   take(message: StreamTranslateResponse): void {
     if (message.source) this.source = message.source.pieces;
-    if (message.step) this.steps.push(message.step);
+    if (message.step) {
+      this.steps.push(message.step);
+      this.tentative = withoutBeginning(this.tentative, message.step.textDelta);
+    }
     if (message.tentative) this.tentative = message.tentative.text;
     if (message.completion) this.completion = message.completion;
   }
@@ -33,6 +36,11 @@ export class Translation {
     const weight = Math.max(...step.attention);
     return { position: step.attention.indexOf(weight), weight };
   }
+}
+
+/** What of a tentative text is left once its beginning is settled; nothing where another one was. */
+function withoutBeginning(text: string, beginning: string): string {
+  return text.startsWith(beginning) ? text.slice(beginning.length) : "";
 }
 
 /** The candidates of a step, best first, its own token among them even where it was not one of the best. */

@@ -8,7 +8,7 @@ import mimetypes
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from service.client.web.asgi import Receive, Scope, Send, header, respond
 from service.client.web.load import LoadMeter
@@ -46,9 +46,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         host, path, method = header(scope, "host"), scope["path"], scope["method"]
         origin = header(scope, "origin")
-        if self._names is not None and urlsplit(f"//{host}").hostname not in self._names:
+        if self._names is not None and _split(f"//{host}").hostname not in self._names:
             await respond(send, 421, b"this server is not called so; see --allow-host\n")
-        elif origin and urlsplit(origin).netloc != host:
+        elif origin and _split(origin).netloc != host:
             await respond(send, 403, b"for its own page alone\n")
         elif path in RELAYED:
             if method == "POST":
@@ -93,6 +93,14 @@ def content_security_policy(server_url: str) -> str:
         "require-trusted-types-for 'script'",
     )
     return "; ".join(directives)
+
+
+def _split(url: str) -> SplitResult:
+    """The empty URL for what is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _file(path: str, body: bytes) -> _File:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -37,7 +38,8 @@ class LoadMeter:
     """Asks when it is asked."""
 
     def __init__(self, addresses: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        """addresses: HOST:PORT of each server's /metrics."""
+        """addresses: HOST:PORT of each server's /metrics. A name that has several addresses is that of as many servers;
+        it is looked up each time."""
         self._addresses = tuple(addresses)
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -52,7 +54,8 @@ class LoadMeter:
             return self._load
 
     async def _measure(self) -> Load | None:
-        found = await asyncio.gather(*(asyncio.to_thread(_sums, address) for address in self._addresses))
+        places = await asyncio.gather(*(_places(address) for address in self._addresses))
+        found = await asyncio.gather(*(asyncio.to_thread(_sums, *place) for several in places for place in several))
         answered = [sums for sums in found if sums is not None]
         slots_in_use, slots, queue_depth, num_tokens = (sum(sums[name] for sums in answered) for name in NAMES)
         tokens_per_s = self._rate(self._clock(), len(answered), num_tokens)
@@ -73,9 +76,20 @@ class LoadMeter:
         return (num_tokens - before) / (now - began_at) if now > began_at else None
 
 
-def _sums(address: str) -> dict[str, float] | None:
+async def _places(address: str) -> list[tuple[str, int]]:
+    """Host and port of each server of an address, of IPv4 where it has any; none for a name that nobody knows."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    of_ipv4 = [place for family, *_, place in found if family == socket.AF_INET]
+    return [(str(place[0]), int(place[1])) for place in of_ipv4 or [place for *_, place in found]]
+
+
+def _sums(host: str, port: int) -> dict[str, float] | None:
     """Each of NAMES over all models of a server; None where it does not answer as one of ours."""
-    connection = http.client.HTTPConnection(address, timeout=READ_S)
+    connection = http.client.HTTPConnection(host, port, timeout=READ_S)
     try:
         connection.request("GET", "/metrics")
         response = connection.getresponse()

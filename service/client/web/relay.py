@@ -32,13 +32,13 @@ MAX_CALL_S = 120.0
 REQUEST_S = 10.0
 """Seconds in which a request must have come."""
 MAX_STALL_S = 30.0
-"""Seconds that a browser may leave a message untaken."""
 
 
 class Relay:
     """Relays the methods of RELAYED to the server of a channel. It does not own the channel."""
 
     def __init__(self, channel: grpc.aio.Channel, *, max_stall_s: float = MAX_STALL_S) -> None:
+        """max_stall_s: how long a browser may leave a message untaken before its call is ended."""
         # To gRPC a single answer is a stream of one message.
         self._calls: dict[str, Any] = {path: channel.unary_stream(path) for path in RELAYED}
         self._max_stall_s = max_stall_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from service.client.channel import CONNECT_TIMEOUT_S, channel_options, open_asyn
 from service.client.credentials import Credentials
 from service.client.web.application import Application
 from service.client.web.load import LoadMeter
-from service.client.web.relay import Relay
+from service.client.web.relay import MAX_STALL_S, Relay
 
 MAX_CONNECTIONS = 256
 MAX_HEADER_BYTES = 16 * 2**10
@@ -26,7 +27,7 @@ LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 @dataclass(frozen=True)
 class WebOptions:
     """address and metrics_addresses: of the servers that translate. host and port: where the page is served. server_url
-    and allowed_hosts as of `Application`."""
+    and allowed_hosts as of `Application`, max_stall_s as of `Relay`."""
 
     address: str
     metrics_addresses: Sequence[str]
@@ -34,6 +35,7 @@ class WebOptions:
     port: int
     server_url: str = ""
     allowed_hosts: Sequence[str] = ()
+    max_stall_s: float = MAX_STALL_S
 
 
 class PageServer:
@@ -43,8 +45,7 @@ class PageServer:
         self._options = options
         self._credentials = credentials
         self._target = target_of(options.address)
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        self._socket = socket.create_server((options.host, options.port), family=family)
+        self._socket = _listen(options.host, options.port)
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
 
@@ -60,7 +61,7 @@ class PageServer:
         channel = open_async_channel(self._target.name, target_options, self._credentials)
         async with channel:
             application = Application(
-                Relay(channel),
+                Relay(channel, max_stall_s=self._options.max_stall_s),
                 LoadMeter(self._options.metrics_addresses),
                 server_url=self._options.server_url,
                 names=self._names(),
@@ -95,6 +96,14 @@ class PageServer:
         if self._options.host in LOOPBACK:
             return LOOPBACK | allowed
         return allowed | {self._options.host} if allowed else None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise OSError(error.errno, reason, f"{host}:{port}") from None
 
 
 def serve_page(options: WebOptions, credentials: Credentials) -> None:
