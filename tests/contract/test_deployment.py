@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -182,7 +183,10 @@ def test_replicas_are_on_a_network_without_a_way_out_and_found_by_one_name(name:
     (alias,) = networks["replicas"]["aliases"]
     (endpoint,) = envoy_resources("clusters")["replicas"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
     assert endpoint["endpoint"]["address"]["socket_address"] == {"address": alias, "port_value": DEFAULTS["port"]}
-    jobs = {job["job_name"]: job for job in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]}
+    jobs = {
+        job["job_name"]: job
+        for job in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    }
     (found_by,) = jobs["stepstream"]["dns_sd_configs"]
     assert (found_by["names"], found_by["port"]) == ([alias], DEFAULTS["metrics_port"])
 
@@ -248,19 +252,20 @@ def test_every_variable_of_a_server_is_a_setting_with_a_valid_value(name: str, m
 def test_a_server_is_healthy_once_it_is_ready(name: str) -> None:
     server = compose_services()[name]
     health = server["healthcheck"]
-    assert health["test"][:3] == ["CMD", "python", "-c"]
-    assert f"http://127.0.0.1:{DEFAULTS['metrics_port']}/readyz" in health["test"][3]
+    way, command = health["test"]
+    assert way == "CMD-SHELL"
+    assert f"http://127.0.0.1:{DEFAULTS['metrics_port']}/readyz" in command
     assert health["retries"] > 0
     assert seconds(health["timeout"]) <= seconds(health["interval"])
     (in_image,) = arguments(server["build"].get("dockerfile", "Dockerfile"), "HEALTHCHECK")
-    assert probe(in_image) == probe(health["test"][3])
+    assert probe(in_image) == probe(command)
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
 def test_the_health_check_believes_the_server_and_no_proxy(
     status: int, healthy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = compose_services()["stepstream"]["healthcheck"]["test"][3]
+    program = probe(compose_services()["stepstream"]["healthcheck"]["test"][1])
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     with answering(status) as port:
@@ -368,3 +373,26 @@ def test_an_image_installs_only_what_is_locked_and_keeps_no_cache(dockerfile: st
     assert all("--no-deps" in command for command in installs)
     assert all("--require-hashes" in command or "--no-index" in command for command in installs)
     assert any("PIP_NO_CACHE_DIR=1" in rest for rest in arguments(dockerfile, "ENV"))
+
+
+def test_checking_names_what_the_machine_lacks_and_fails_for_what_is_wrong(tmp_path: Path) -> None:
+    programs, folder = tmp_path / "programs", tmp_path / "deploy"
+    programs.mkdir()
+    folder.mkdir()
+    shutil.copy(ROOT / "deploy" / "check", folder)
+    for name in ("bash", "dirname"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+
+    def check() -> subprocess.CompletedProcess[str]:
+        command = [programs / "bash", folder / "check"]
+        return subprocess.run(command, env={"PATH": str(programs)}, capture_output=True, text=True)
+
+    lacking = check()
+    assert lacking.returncode == 0, lacking.stderr
+    for program in ("docker-compose", "hadolint", "envoy", "promtool"):
+        assert f"left out, since {program} is not installed" in lacking.stdout
+    (programs / "promtool").write_text("#!/bin/bash\necho this is wrong\nexit 1\n")
+    (programs / "promtool").chmod(0o755)
+    failing = check()
+    assert failing.returncode == 1
+    assert "this is wrong" in failing.stdout
