@@ -46,7 +46,9 @@ def find_envoy() -> str | None:
     return shutil.which("envoy", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
 
 
-def moved(config: dict[str, Any], listeners: Mapping[str, int], admin: int, clusters: Mapping[str, Sequence[str]]) -> Any:
+def moved(
+    config: dict[str, Any], listeners: Mapping[str, int], admin: int, clusters: Mapping[str, Sequence[str]]
+) -> Any:
     """The configuration on other ports of the loopback address, its clusters at other HOST:PORTs; those that are not
     named are nowhere."""
     config["admin"]["address"] = _address(LOCALHOST, admin)
@@ -118,7 +120,9 @@ def running_envoy(replicas: Sequence[str], folder: Path) -> Iterator[Envoy]:
     ports = {listener["name"]: free_port() for listener in config["static_resources"]["listeners"]}
     admin = free_port()
     path = folder / "envoy.yaml"
-    path.write_text(yaml.safe_dump(moved(config, ports, admin, {"replicas": replicas, "admin": [f"{LOCALHOST}:{admin}"]})))
+    path.write_text(
+        yaml.safe_dump(moved(config, ports, admin, {"replicas": replicas, "admin": [f"{LOCALHOST}:{admin}"]}))
+    )
     command = [program, "-c", str(path), "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
     with (folder / "envoy.log").open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -27,7 +27,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hostile.rolling", description=__doc__)
     parser.add_argument("--streams", type=int, default=10_000, help="while replicas are replaced (default: 10000)")
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--compose", type=Path, default=COMPOSE, help=f"file that says how they end (default: {COMPOSE})")
+    parser.add_argument(
+        "--compose", type=Path, default=COMPOSE, help=f"file that says how they end (default: {COMPOSE})"
+    )
     parser.add_argument("--reports", type=Path, default=REPORTS, help=f"folder (default: {REPORTS})")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -35,9 +35,7 @@ async def answer(client: AsyncClient, request: int) -> list[StreamEvent]:
     """Every event of one of REQUESTS, without the times, which no two runs share. Raises StepstreamError."""
     text, options = REQUESTS[request]
     stream = client.stream(text, model=MODEL, options=options, timeout_s=LIMIT_S)
-    return [
-        replace(event, timings=UNTIMED) if isinstance(event, Completion) else event async for event in stream
-    ]
+    return [replace(event, timings=UNTIMED) if isinstance(event, Completion) else event async for event in stream]
 
 
 async def all_answers(address: str) -> list[list[StreamEvent]]:
@@ -48,8 +46,8 @@ async def all_answers(address: str) -> list[list[StreamEvent]]:
 
 @dataclass
 class Load:
-    """`num_streams` streams at least, and more until `may_end`, `concurrency` at a time; each request comes in turn. The
-    counts change while it runs; `changed` are complete streams that say something else than an idle server."""
+    """`num_streams` streams at least, and more until `may_end`, `concurrency` at a time; each request comes in turn.
+    The counts change while it runs; `changed` are complete streams that say something else than an idle server."""
 
     client: AsyncClient
     wanted: Sequence[Sequence[StreamEvent]]

@@ -57,7 +57,9 @@ async def roll(stage: Stage, num_streams: int) -> Played:
             await stage.all_healthy()
         load.may_end = True
         await running
-    figures = f"{load.num_ended:,} streams, {len(statuses)} replacements of {len(stage.replicas)} replicas: {_told(load)}"
+    figures = (
+        f"{load.num_ended:,} streams, {len(statuses)} replacements of {len(stage.replicas)} replicas: {_told(load)}"
+    )
     checks = [
         none_of(load.num_lost, "stream lost while replicas are replaced, without any retry of the client"),
         none_of(load.changed, "stream changed by it"),

@@ -1,5 +1,5 @@
-"""Images by the names that the Dockerfile and the compose file pin, made from Debian's and PyPI's packages, for machines
-that reach no registry of images. What is ours is built from our Dockerfile, as it is."""
+"""Images by the names that the Dockerfile and the compose file pin, made from Debian's and PyPI's packages, for
+machines that reach no registry of images. What is ours is built from our Dockerfile, as it is."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def _python(engine: Engine, image: str) -> None:
     engine.buildah("copy", "--quiet", container, ssl.get_default_verify_paths().cafile or CERTIFICATES, CERTIFICATES)
     engine.buildah("run", "--isolation", "chroot", container, "--", "ln", "--symbolic", "python3", "/usr/bin/python")
     variables = {"PIP_CERT": CERTIFICATES, "SSL_CERT_FILE": CERTIFICATES}
-    _commit(engine, container, image, *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")))
+    _commit(
+        engine, container, image, *(part for key, value in variables.items() for part in ("--env", f"{key}={value}"))
+    )
 
 
 def _envoy(engine: Engine, image: str) -> None:
@@ -69,8 +71,10 @@ def _envoy(engine: Engine, image: str) -> None:
 
 
 def _prometheus(engine: Engine, image: str) -> None:
-    container = _debian(engine, "prometheus")
-    engine.buildah("run", "--isolation", "chroot", container, "--", "install", "-d", "-o", "65534", "-g", "65534", "/prometheus")
+    container = _debian(engine, "prometheus,wget")
+    engine.buildah(
+        "run", "--isolation", "chroot", container, "--", "install", "-d", "-o", "65534", "-g", "65534", "/prometheus"
+    )
     _commit(engine, container, image, "--entrypoint", '["prometheus"]')
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +30,11 @@ CALLS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8002/metr
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    """With stand-ins for the images of others, and ours built."""
-    with tempfile.TemporaryDirectory(prefix="engine") as folder, running_engine(Path(folder)) as engine:
+    """With stand-ins for the images of others, and ours built. CONTAINERS_FOLDER keeps them for the next time."""
+    with (
+        tempfile.TemporaryDirectory(prefix="engine") as folder,
+        running_engine(Path(os.environ.get("CONTAINERS_FOLDER", folder))) as engine,
+    ):
         make_all(engine)
         engine.compose("build", "stepstream")
         yield engine
@@ -66,10 +71,23 @@ def eventually(holds: Callable[[], bool]) -> None:
 def test_the_serving_image_is_small_and_has_no_torch(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     image = image_of("stepstream")
     (about,) = json.loads(engine.podman("image", "inspect", image))
-    environment = engine.podman("run", "--rm", "--network", "none", "--entrypoint", "du", image, "-sm", "/opt/stepstream")
-    packages = engine.podman("run", "--rm", "--network", "none", "--entrypoint", "ls", image, "/opt/stepstream/lib/python3.11/site-packages")
+    environment = engine.podman(
+        "run", "--rm", "--network", "none", "--entrypoint", "du", image, "-sm", "/opt/stepstream"
+    )
+    packages = engine.podman(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "sh",
+        image,
+        "-c",
+        "ls /opt/stepstream/lib/python*/site-packages",
+    )
     with capsys.disabled():
-        print(f"\n{image}: {about['Size'] / 1e6:.0f} MB, of which the environment has {environment.split()[0]} MiB")
+        size = f"{about['Size'] / 1e6:.0f} MB, of which our environment has {environment.split()[0]} MiB"
+        sys.stdout.write(f"\n{image}: {size}\n")
     assert about["Config"]["User"] == "10001:10001"
     assert int(environment.split()[0]) < 400
     assert not {"torch", "onnx", "pip"} & set(packages.split())
@@ -82,10 +100,17 @@ def test_translations_come_through_the_proxy(address: str) -> None:
 
 def test_prometheus_finds_every_replica(engine: Engine, address: str) -> None:
     def up() -> set[str]:
-        text = engine.compose("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
-        return {line.split('job="')[1].split('"')[0] + line.split('instance="')[1].split('"')[0] for line in text.splitlines()}
+        text = engine.compose(
+            "exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1"
+        )
+        return {
+            line.split('job="')[1].split('"')[0] + line.split('instance="')[1].split('"')[0]
+            for line in text.splitlines()
+        }
 
-    eventually(lambda: len([one for one in up() if one.startswith("stepstream")]) == 2 and any("envoy" in one for one in up()))
+    eventually(
+        lambda: len([one for one in up() if one.startswith("stepstream")]) == 2 and any("envoy" in one for one in up())
+    )
 
 
 def test_a_killed_replica_costs_no_stream_of_clients_that_go_on(engine: Engine, address: str) -> None:

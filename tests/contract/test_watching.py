@@ -84,7 +84,11 @@ def test_every_panel_has_a_title_a_unit_a_description_and_a_place_of_its_own() -
         assert panel["fieldConfig"]["defaults"]["unit"]
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & taken, panel["title"]
         taken |= cells
 

@@ -1,5 +1,5 @@
-"""A real Prometheus scrapes replicas and the proxy under load: every query of the dashboard finds something, every alert
-can be computed."""
+"""A real Prometheus scrapes replicas and the proxy under load: every query of the dashboard finds something, every
+alert can be computed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ def queries() -> list[tuple[str, str]]:
     """Each panel's title and queries, as Grafana would send them."""
     dashboard = json.loads((DEPLOY / "grafana/dashboards/stepstream.json").read_text())
     return [
-        (panel["title"], target["expr"].replace("$__rate_interval", "30s").replace("$model", ".*").replace("$instance", ".*"))
+        (
+            panel["title"],
+            target["expr"].replace("$__rate_interval", "30s").replace("$model", ".*").replace("$instance", ".*"),
+        )
         for panel in dashboard["panels"]
         for target in panel.get("targets", ())
     ]
@@ -142,7 +145,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             envoy.wait_until_healthy(*addresses)
             with running_prometheus(replicas, envoy.addresses["counters"], folder) as running, load(envoy.address):
                 eventually(lambda: running.finds("sum(increase(stepstream_target_tokens_total[30s])) > 0"))
-                eventually(lambda: running.finds('sum(rate(envoy_cluster_upstream_rq_total{envoy_cluster_name="replicas"}[30s])) > 0'))
+                eventually(
+                    lambda: running.finds(
+                        'sum(rate(envoy_cluster_upstream_rq_total{envoy_cluster_name="replicas"}[30s])) > 0'
+                    )
+                )
                 yield running
 
 
@@ -162,6 +169,8 @@ def test_every_target_is_reached_and_every_alert_can_be_computed(prometheus: Pro
         ("prometheus", "up"),
     }
     rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
-    eventually(lambda: all(rule["health"] == "ok" for group in prometheus.ask("rules")["groups"] for rule in group["rules"]))
+    eventually(
+        lambda: all(rule["health"] == "ok" for group in prometheus.ask("rules")["groups"] for rule in group["rules"])
+    )
     assert len(rules) > 20
     assert {rule["name"] for rule in rules if rule["state"] == "firing"} == set()

@@ -1,5 +1,5 @@
-"""Real proxies before replicas: Envoy and HAProxy with the files that are shipped, nginx with the least that passes gRPC
-on."""
+"""Real proxies before replicas: Envoy and HAProxy with the files that are shipped, nginx with the least that passes
+gRPC on."""
 
 from __future__ import annotations
 

@@ -25,7 +25,11 @@ pytestmark = pytest.mark.skipif(find_envoy() is None, reason="envoy is not insta
 PUSHBACK = "grpc-retry-pushback-ms"
 LIMIT_S = 60.0
 REQUEST = pb.StreamTranslateRequest(model=MODEL, text=TEXTS[0]).SerializeToString()
-STEERING = (("x-envoy-retry-on", "unavailable,5xx"), ("x-envoy-retry-grpc-on", "unavailable"), ("x-envoy-max-retries", "3"))
+STEERING = (
+    ("x-envoy-retry-on", "unavailable,5xx"),
+    ("x-envoy-retry-grpc-on", "unavailable"),
+    ("x-envoy-max-retries", "3"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +46,11 @@ def envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
 
 def how_a_call_ends(address: str, metadata: tuple[tuple[str, str], ...] = ()) -> grpc.Call:
     """The error that one call ends with, of a client that does not try again."""
-    with grpc.insecure_channel(address, options=(("grpc.enable_retries", 0),)) as channel:
-        with pytest.raises(grpc.RpcError) as raised:
-            list(channel.unary_stream(PATH)(b"", timeout=LIMIT_S, metadata=metadata))
+    with (
+        grpc.insecure_channel(address, options=(("grpc.enable_retries", 0),)) as channel,
+        pytest.raises(grpc.RpcError) as raised,
+    ):
+        list(channel.unary_stream(PATH)(b"", timeout=LIMIT_S, metadata=metadata))
     assert isinstance(raised.value, grpc.Call)
     return raised.value
 
@@ -62,8 +68,8 @@ def how_a_call_ends(address: str, metadata: tuple[tuple[str, str], ...] = ()) ->
     ids=["full", "stopping", "unavailable", "internal", "begun"],
 )
 def test_what_a_replica_answers_is_the_clients_and_is_not_tried_again(script: Script, tmp_path: Path) -> None:
-    """A status of a replica, before or after the first message, reaches the client as it is, with its time to come back;
-    the proxy asks no other replica, even where the client's headers want it to."""
+    """A status of a replica, before or after the first message, reaches the client as it is, with its time to come
+    back; the proxy asks no other replica, even where the client's headers want it to."""
     with ExitStack() as stack:
         replicas = [stack.enter_context(scripted_replica(script)) for _ in range(2)]
         addresses = [replica.address for replica in replicas]
