@@ -23,7 +23,7 @@ from service.client.server_process import ServerProcess, server_process
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 
-CLIENTS = (4, 16, 48)
+CLIENTS = (6, 32)
 SHORT = 4
 """Target tokens of the translations that tell a request's cost from a token's."""
 WINDOW_S = 2.5
