@@ -1,7 +1,8 @@
 """Clients of a server in another process, and when each of their tokens arrived. They know the protocol alone.
 
 Closed loop: each client sends its next text once the last one is answered. Open loop: texts are sent at given times,
-whether or not earlier ones are answered. Times are in seconds of `time.perf_counter`.
+whether or not earlier ones are answered. An address may be several with commas between, which take turns. Times are in
+seconds of `time.perf_counter`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from service.client.addresses import target_of
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 
@@ -149,7 +151,8 @@ async def open_loop(address: str, texts: Texts, send: Send, arrivals: Sequence[f
 
 @asynccontextmanager
 async def _connected(address: str) -> AsyncIterator[TranslationServiceAsyncStub]:
-    async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
+    target = target_of(address)
+    async with grpc.aio.insecure_channel(target.name, options=(*OWN_CONNECTION, *target.options)) as channel:
         await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
         with _uncollected():
             yield TranslationServiceStub(channel)

@@ -1,0 +1,63 @@
+"""The parts of the capacity model that ask real servers, on the smallest scale; no figure is judged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.capacity import serving
+from benchmarks.capacity.checking import real_figures
+from benchmarks.capacity.clients import Traffic, run_clients
+from benchmarks.capacity.costs import Costs, EncodeCost, ServingCost, StepCost
+from benchmarks.capacity.graphs import encode_cost, fit_points, measure_encodes, measure_steps, step_cost
+from benchmarks.capacity.serving import Model, measure_serving, sentence_file, served, sizes
+from service.model.onnx_model import OnnxModel
+
+NAME = "en-de-transformer"
+
+
+@pytest.fixture
+def model(shipped_store: Path, sentences: list[str]) -> Model:
+    (folder,) = (shipped_store / NAME).iterdir()
+    return Model(folder, NAME, sentences[:50])
+
+
+@pytest.fixture
+def core() -> int:
+    return min(os.sched_getaffinity(0))
+
+
+def test_a_served_model_is_measured_and_its_clients_are_answered(
+    model: Model, core: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "WINDOW_S", 0.5)
+    zero = ServingCost(token=0.0, request=0.0)
+    step, encode = StepCost(fixed=1e-5, row=0.0, age=0.0, source=0.0), EncodeCost(fixed=0.0, token=0.0, pair=0.0)
+    with served(model, core) as server:
+        assert os.sched_getaffinity(server.pid) == {core}
+        found = sizes(server.address, model)
+        assert len(found) == len(model.sentences)
+        assert all(source > 1 and target > 1 for source, target in found)
+        costs = Costs(model=NAME, machine="", length_multiple=16, step=step, encode=encode, serving=zero, sizes=found)
+        fitted = measure_serving(server, model, costs, core=core, is_shared=True)
+        assert max(fitted.coefficients) > 0
+        with sentence_file(model) as file:
+            one, other = (Traffic(server.address, NAME, file, 1.0, rate=20.0, seed=seed) for seed in (1, 2))
+            windows = run_clients([(core, one), (core, other)])
+    assert all(answer.completed_at for window in windows for answer in window.answers)
+    assert windows[0].answers[0].num_tokens != 0
+    figures = real_figures(windows, 1.0)
+    assert 0 < figures.first_p50 <= figures.first_p99
+    assert 0 < figures.gap_p50 <= figures.gap_p99
+
+
+def test_the_graphs_of_a_model_cost_what_the_formula_says_up_to_a_factor(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.capacity.graphs.ROWS", (1, 8))
+    onnx_model = OnnxModel(model.folder, num_threads=1)
+    steps, encodes = fit_points(measure_steps(onnx_model, 1)), fit_points(measure_encodes(onnx_model))
+    assert step_cost(steps).seconds(8, 8 * 20, 16) > step_cost(steps).seconds(1, 20, 16) > 0
+    assert encode_cost(encodes).seconds(4, 48) > encode_cost(encodes).seconds(1, 16) > 0
