@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from multiprocessing.connection import Connection
 from typing import NamedTuple, Self
+
+import structlog
 
 from service.corpora.job import Model
 from service.corpora.model import load, settings_of
@@ -67,6 +70,7 @@ class BareEngines:
 
 def _serve(pipe: Connection, model: Model, sentences: Sequence[str]) -> None:
     """A run at the beginning, to warm up, and one for each message, until there are no more."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     loaded = load(model, num_cpus=1)
     texts = open_texts(loaded.manifest, model.store / model.name / str(model.version))
     sources = sorted((texts.read(sentence).ids for sentence in sentences), key=len, reverse=True)
@@ -96,7 +100,8 @@ async def _translate(
         nonlocal num_tokens
         for source in waiting:
             async with aclosing(engine.translate(source, decoding, streamed=False)) as results:
-                num_tokens += len((await anext(results)).hypotheses[0].tokens)
+                last = await anext(results)
+            num_tokens += len(last.hypotheses[0].tokens)
 
     waiting = iter(sources)
     await asyncio.gather(*(feed(waiting) for _ in range(num_feeders)))

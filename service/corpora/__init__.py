@@ -1,1 +1,1 @@
-"""Whole corpora translated on Ray Data, without a server: `stepstream translate-corpus`. Nothing that serves knows it."""
+"""Whole corpora translated on Ray Data, without a server: `stepstream translate-corpus`. No server knows it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from service.client.flags import add_search_flags, add_target_flags, decoding_options, positive
 from service.client.options import DecodingOptions, Priority
+from service.client.terminal import make_console, show_line
 from service.corpora.errors import CorpusError
 from service.corpora.formats.format import SUFFIXES, Fields
 
@@ -25,20 +26,30 @@ def add_translate_corpus(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("source", type=Path, metavar="IN", help="a file, or a folder of files")
     parser.add_argument("output", type=Path, metavar="OUT", help="a folder, which is made")
-    parser.add_argument("--model-store", type=Path, default=Path("model_store"), metavar="STORE", help="of MODEL/VERSION/")
+    parser.add_argument(
+        "--model-store", type=Path, default=Path("model_store"), metavar="STORE", help="of MODEL/VERSION/"
+    )
     parser.add_argument("--model", metavar="NAME", help="may be left out where the store has one model only")
     parser.add_argument("--version", type=positive, default=0, metavar="N", help="(default: the newest)")
     parser.add_argument("--format", choices=tuple(SUFFIXES), help="(default: by the suffix of the files)")
-    parser.add_argument("--field", default=Fields.text, metavar="NAME", help="field or column of the text (default: text)")
+    parser.add_argument(
+        "--field", default=Fields.text, metavar="NAME", help="field or column of the text (default: text)"
+    )
     parser.add_argument(
         "--output-field", default=Fields.translation, metavar="NAME", help="that is added (default: translation)"
     )
     parser.add_argument(
         "--shard-lines", type=positive, default=SHARD_LINES, metavar="N", help=f"of each shard (default: {SHARD_LINES})"
     )
-    parser.add_argument("--workers", type=positive, default=0, metavar="N", help="(default: as many as there is room for)")
     parser.add_argument(
-        "--cpus-per-worker", type=positive, default=1, metavar="N", help="engines that share a worker's model (default: 1)"
+        "--workers", type=positive, default=0, metavar="N", help="(default: as many as there is room for)"
+    )
+    parser.add_argument(
+        "--cpus-per-worker",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="engines that share a worker's model (default: 1)",
     )
     parser.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster (default: this machine alone)")
     add_target_flags(parser)
@@ -55,18 +66,15 @@ def _translate_corpus(arguments: argparse.Namespace) -> int:
     from service.corpora.cluster import Workers
     from service.corpora.command import Choice, Corpus, translate_corpus
 
-    translate_corpus(
-        Corpus(
-            arguments.source,
-            arguments.output,
-            arguments.format,
-            Fields(arguments.field, arguments.output_field),
-            arguments.shard_lines,
-        ),
-        Choice(arguments.model_store, arguments.model, arguments.version, options),
-        Workers(arguments.workers, arguments.cpus_per_worker),
-        address=arguments.ray_address,
-    )
+    fields = Fields(arguments.field, arguments.output_field)
+    corpus = Corpus(arguments.source, arguments.output, arguments.format, fields, arguments.shard_lines)
+    choice = Choice(arguments.model_store, arguments.model, arguments.version, options)
+    workers = Workers(arguments.workers, arguments.cpus_per_worker)
+    try:
+        translate_corpus(corpus, choice, workers, address=arguments.ray_address)
+    except KeyboardInterrupt:
+        show_line(make_console(stderr=True), "stepstream: stopped; the same command goes on")
+        raise
     return 0
 
 

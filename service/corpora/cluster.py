@@ -91,21 +91,21 @@ def running(address: str | None, workers: Workers, *, num_cpus: int) -> Iterator
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     with ExitStack() as ending:
+        scratch = ending.enter_context(tempfile.TemporaryDirectory(prefix="stepstream-", ignore_cleanup_errors=True))
+        ending.callback(ray.shutdown)
         try:
             with _silenced():
                 if address is None:
-                    _start(ray, num_cpus, ending)
+                    _start(ray, num_cpus, scratch)
                 else:
                     ray.init(address, configure_logging=False, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise CorpusError(f"Ray cannot be reached at {address}: {error}" if address else f"Ray: {error}") from error
-        ending.callback(ray.shutdown)
         yield Cluster(ray, workers)
 
 
-def _start(ray: Any, num_cpus: int, ending: ExitStack) -> None:
-    """Ray's files are in a folder of their own, which ends with it."""
-    folder = tempfile.TemporaryDirectory(prefix="stepstream-", ignore_cleanup_errors=True)
+def _start(ray: Any, num_cpus: int, scratch: str) -> None:
+    """Ray's own processes on this machine, with their files in a folder."""
     ray.init(
         "local",
         num_cpus=num_cpus,
@@ -114,13 +114,13 @@ def _start(ray: Any, num_cpus: int, ending: ExitStack) -> None:
         include_dashboard=False,
         configure_logging=False,
         log_to_driver=False,
-        _temp_dir=ending.enter_context(folder),
+        _temp_dir=scratch,
     )
 
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Without stderr, where Ray's own processes write a line whatever their level is."""
+    """Without stderr, where Ray writes a line whatever its level is."""
     sys.stderr.flush()
     kept, null = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
     try:

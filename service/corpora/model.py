@@ -41,10 +41,12 @@ def find_model(store: Path, name: str | None, version: int) -> Model:
 
 
 def require_options(model: Model, options: Options) -> None:
-    """Raises CorpusError for options that the model takes for no sentence."""
+    """Raises CorpusError for a version that is damaged, and for options that it takes for no sentence."""
     stored = _stored(model)
     try:
         manifest = read_manifest(stored.folder)
+        if (manifest.name, manifest.version) != (model.name, model.version):
+            raise CorpusError(f"{stored.folder} holds {manifest.name} version {manifest.version}")
         texts = open_texts(manifest, stored.folder)
         decoding_of(options, manifest, texts, texts.read("a"), max_slots=settings_of(model, 1).max_slots)
     except (ModelError, ServiceError) as error:

@@ -41,8 +41,8 @@ class SentenceTranslator:
         self._runner.close()
 
     def translate(self, texts: Sequence[Text]) -> Translated:
-        """A text of white space becomes an empty one; one that cannot be translated fails alone. Raises the ServiceError
-        of an engine that fails altogether."""
+        """A text of white space becomes an empty one; one that cannot be translated fails alone. Raises the error of an
+        engine that fails altogether."""
         return self._runner.run(self._translate(texts))
 
     async def _start(self) -> None:

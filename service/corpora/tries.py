@@ -22,7 +22,9 @@ def counted_try(output: Path, shard: Shard) -> Iterator[None]:
     with tries.open("ab") as file:
         if file.tell() >= MAX_TRIES:
             last_line = shard.first_line + shard.extent.num_lines - 1
-            raise CorpusError(f"{MAX_TRIES} workers were lost with lines {shard.first_line} to {last_line} of {shard.path}")
+            raise CorpusError(
+                f"{MAX_TRIES} workers were lost with lines {shard.first_line} to {last_line} of {shard.path}"
+            )
         file.write(b".")
     yield
     tries.unlink(missing_ok=True)
