@@ -20,7 +20,8 @@ def add_web(subparsers: argparse._SubParsersAction[Any]) -> None:
         "web",
         help="serve a page on which models translate side by side",
         description="Serve a page on which models translate side by side, and relay its calls to a server. "
-        "Certificates and tokens for the server come from STEPSTREAM_CLIENT_* and stay here: whoever reaches the page uses them.",
+        "Certificates and tokens for the server come from STEPSTREAM_CLIENT_* and stay here: whoever reaches the page "
+        "uses them.",
     )
     add = parser.add_argument
     add(
