@@ -255,6 +255,20 @@ def test_the_service_monitor_finds_the_port_of_the_metrics(overlay: str, tmp_pat
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
+def test_the_overlay_that_the_page_shows_does_what_it_says(tmp_path: Path) -> None:
+    page = (KUBERNETES / "README.md").read_text()
+    shown = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    folder = with_components("cpu", ["service-monitor"], tmp_path / "made")
+    file = folder / "kustomization.yaml"
+    assert shown["resources"] == ["../cpu"]
+    assert shown["components"] == ["../../components/service-monitor"]
+    file.write_text(yaml.safe_dump(shown | yaml.safe_load(file.read_text())))
+    made = manifests(folder)
+    (container,) = made["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/translation/stepstream-models:0.1.0-7"
+    assert made["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] == 40
+
+
 def test_the_image_of_an_overlay_is_what_the_dockerfile_of_models_makes(overlay: str, container: Manifest) -> None:
     dockerfile = (KUBERNETES / "models.Dockerfile").read_text()
     name, _, tag = container["image"].partition(":")

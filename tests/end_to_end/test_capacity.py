@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.capacity import serving
+from benchmarks.capacity.arrivals import recorded
 from benchmarks.capacity.checking import real_figures
 from benchmarks.capacity.clients import Traffic, run_clients
 from benchmarks.capacity.costs import Costs, EncodeCost, ServingCost, StepCost
 from benchmarks.capacity.graphs import encode_cost, fit_points, measure_encodes, measure_steps, step_cost
 from benchmarks.capacity.serving import Model, measure_serving, sentence_file, served, sizes
+from service.client.client import Client
+from service.client.server_process import SERVE_COMMAND
+from service.client.types import Completion
 from service.model.onnx_model import OnnxModel
+from tests.faults.security.servers import started
 
 NAME = "en-de-transformer"
 
@@ -61,3 +66,15 @@ def test_the_graphs_of_a_model_cost_what_the_formula_says_up_to_a_factor(
     steps, encodes = fit_points(measure_steps(onnx_model, 1)), fit_points(measure_encodes(onnx_model))
     assert step_cost(steps).seconds(8, 8 * 20, 16) > step_cost(steps).seconds(1, 20, 16) > 0
     assert encode_cost(encodes).seconds(4, 48) > encode_cost(encodes).seconds(1, 16) > 0
+
+
+def test_what_a_server_logs_can_be_played_again(shipped_store: Path, sentences: list[str], tmp_path: Path) -> None:
+    log, completions = tmp_path / "server.log", list[Completion]()
+    command = (*SERVE_COMMAND, "--model-store", str(shipped_store))
+    with started(command, log) as server, Client(server.address) as client:
+        for sentence in sentences[:3]:
+            completions += [event for event in client.stream(sentence, model=NAME) if isinstance(event, Completion)]
+    found = recorded(log)
+    expected = [(one.num_source_tokens, one.num_target_tokens) for one in completions]
+    assert [(arrival.source, arrival.target) for arrival in found] == expected
+    assert found[0].at == 0 < found[1].at < found[2].at
