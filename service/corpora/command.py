@@ -54,13 +54,12 @@ def translate_corpus(corpus: Corpus, choice: Choice, workers: Workers, *, addres
     name = corpus.format or format_of(paths)
     form = open_format(name, corpus.fields)
     shards = list(plan_shards(paths, form, max_lines=corpus.max_lines))
-    inputs = [identify(path) for path in paths]
     settings = {
         **_model_settings(model, choice.options),
         "format": name,
         **({} if name == "text" else {"field": corpus.fields.text, "output_field": corpus.fields.translation}),
         "shard_lines": corpus.max_lines,
-        "inputs": [{"name": each.name, "bytes": each.num_bytes, "sha256": each.sha256} for each in inputs],
+        "inputs": {each.name: f"{each.num_bytes} bytes, SHA-256 {each.sha256}" for each in map(identify, paths)},
     }
     with RunFolder(corpus.output, settings) as folder:
         job = Job(model, options, name, corpus.fields, folder.path.absolute(), workers.num_cpus)
