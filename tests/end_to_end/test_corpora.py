@@ -21,7 +21,8 @@ import pytest
 from service.corpora.arguments import NEEDED
 
 LIMIT_S = 240.0
-MODEL = "en-de-transformer"
+CHOICE = ("--model", "en-de-transformer", "--beam-size", "4")
+"""A beam, so that a run lasts for long enough to be killed in its middle."""
 LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 """127.0.0.1, ::1 and ::ffff:127.0.0.1 as /proc/net/tcp and tcp6 write them."""
 LISTENING = "0A"
@@ -38,7 +39,7 @@ class Run:
     def __init__(self, source: Path, output: Path, store: Path, *flags: str | int) -> None:
         self.output = output
         self._manifest = output / "manifest.jsonl"
-        arguments = ("translate-corpus", source, output, "--model", MODEL, "--model-store", store, *flags)
+        arguments = ("translate-corpus", source, output, "--model-store", store, *CHOICE, *flags)
         self.process = subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -144,32 +145,28 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, sentences: list[str]) -> Pa
 
 
 @pytest.fixture(scope="module")
-def expect(tmp_path_factory: pytest.TempPathFactory, corpus: Path, shipped_server: str) -> Callable[..., bytes]:
-    """expect(flag, ...) -> what `stepstream translate` makes of the corpus through a server."""
-
-    def expect(*flags: str | int) -> bytes:
-        target = tmp_path_factory.mktemp("expected") / "out"
-        command = [*COMMAND, "translate", "--file", corpus, "--output", target, "--model", MODEL, *map(str, flags)]
-        subprocess.run([*command, "--address", shipped_server], check=True, timeout=LIMIT_S)
-        return target.read_bytes()
-
-    return expect
+def expected(tmp_path_factory: pytest.TempPathFactory, corpus: Path, shipped_server: str) -> bytes:
+    """What `stepstream translate` makes of the corpus through a server."""
+    target = tmp_path_factory.mktemp("expected") / "out"
+    command = [*COMMAND, "translate", "--file", corpus, "--output", target, *CHOICE, "--address", shipped_server]
+    subprocess.run(command, check=True, timeout=LIMIT_S)
+    return target.read_bytes()
 
 
 def test_a_corpus_is_translated_as_by_a_server_on_this_machine_alone(
-    tmp_path: Path, corpus: Path, expect: Callable[..., bytes], shipped_store: Path
+    tmp_path: Path, corpus: Path, expected: bytes, shipped_store: Path
 ) -> None:
     with started(corpus, tmp_path / "out", shipped_store, "--shard-lines", 90, "--workers", 2) as run:
         run.wait_for_shards(1)
-        wait_until(lambda: len(run.workers()) == 2)
         processes = run.processes()
+        assert run.workers()
         assert len(listening_addresses(processes)) > 0
         assert listening_addresses(processes) <= set(LOOPBACK)
         status, output, errors = run.end()
         assert (status, errors) == (0, "")
         assert "1,001 lines in 12 shards" in output
         wait_until(lambda: not any(is_running(process) for process in processes))
-    assert translated(tmp_path / "out") == expect()
+    assert translated(tmp_path / "out") == expected
     assert lines_of(tmp_path / "out") == list(range(1, 1002))
     assert not list((tmp_path / "out" / "errors").iterdir())
     with started(corpus, tmp_path / "out", shipped_store, "--shard-lines", 90) as run:
@@ -179,15 +176,15 @@ def test_a_corpus_is_translated_as_by_a_server_on_this_machine_alone(
     with started(corpus, tmp_path / "out", shipped_store, "--shard-lines", 90, "--beam-size", 2) as run:
         status, output, errors = run.end()
         assert (status, output) == (1, "")
-        assert "beam_size was not given, now it is 2" in errors
+        assert "beam_size was 4, now it is 2" in errors
 
 
 def test_a_run_that_is_killed_and_stopped_and_loses_a_worker_loses_and_repeats_no_line(
-    tmp_path: Path, corpus: Path, expect: Callable[..., bytes], shipped_store: Path
+    tmp_path: Path, corpus: Path, expected: bytes, shipped_store: Path
 ) -> None:
     """The driver is killed, then everything gets Ctrl-C, then a worker is killed; each run goes on after the last."""
     output = tmp_path / "out"
-    arguments = (corpus, output, shipped_store, "--shard-lines", 20, "--beam-size", 4, "--workers", 1)
+    arguments = (corpus, output, shipped_store, "--shard-lines", 20, "--workers", 1)
     with started(*arguments) as run:
         run.wait_for_shards(2)
         left = run.processes()
@@ -211,6 +208,6 @@ def test_a_run_that_is_killed_and_stopped_and_loses_a_worker_loses_and_repeats_n
         status, summary, errors = run.end()
         assert (status, errors) == (0, ""), errors
         assert "lines done before" in summary
-    assert translated(output) == expect("--beam-size", 4)
+    assert translated(output) == expected
     assert lines_of(output) == list(range(1, 1002))
     assert all(path.stat().st_mtime_ns == kept[path] for path in done), "a shard was written twice"
