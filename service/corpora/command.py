@@ -10,7 +10,7 @@ from typing import Any
 from service.client.options import DecodingOptions, options_message
 from service.cores import num_cores
 from service.corpora.cluster import Workers, running
-from service.corpora.folder import RunFolder
+from service.corpora.folder import ERRORS_FOLDER, RunFolder
 from service.corpora.formats.format import Fields, open_format
 from service.corpora.inputs import find_files, format_of, identify, plan_shards
 from service.corpora.job import Job, Model
@@ -86,15 +86,19 @@ def _translate(shards: list[Shard], job: Job, folder: RunFolder, workers: Worker
                 new.append(record)
                 show(record)
             seconds = time.monotonic() - started
-    parts = [f"{num_lines:,} lines in {len(shards):,} shards"]
+    parts = [f"{_counted(num_lines, 'line')} in {_counted(len(shards), 'shard')}"]
     if num_done:
-        parts.append(f"{num_done:,} lines done before")
+        parts.append(f"{_counted(num_done, 'line')} done before")
     if new:
         num_tokens = sum(record.num_tokens for record in new)
         parts.append(f"{num_tokens:,} tokens in {seconds:.1f} s, {num_tokens / seconds:,.0f} tokens/s")
     if num_errors := sum(record.num_errors for record in folder.done.values()):
-        parts.append(f"{num_errors:,} lines not translated, see {folder.path / 'errors'}")
+        parts.append(f"{_counted(num_errors, 'line')} not translated, see {folder.path / ERRORS_FOLDER}")
     return "; ".join(parts)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _model_settings(model: Model, options: DecodingOptions) -> dict[str, Any]:
