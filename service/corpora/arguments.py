@@ -13,7 +13,7 @@ from service.client.terminal import make_console, show_line
 from service.corpora.errors import CorpusError
 from service.corpora.formats.format import SUFFIXES, Fields
 
-SHARD_LINES = 2_000
+SHARD_LINES = 1_000
 NEEDED = ("ray", "pyarrow", "pandas")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from service.client.options import DecodingOptions, options_message
 from service.cores import num_cores
 from service.corpora.cluster import Workers, running
-from service.corpora.folder import RunFolder
+from service.corpora.folder import ERRORS_FOLDER, RunFolder
 from service.corpora.formats.format import Fields, open_format
 from service.corpora.inputs import find_files, format_of, identify, plan_shards
 from service.corpora.job import Job, Model
@@ -54,13 +54,12 @@ def translate_corpus(corpus: Corpus, choice: Choice, workers: Workers, *, addres
     name = corpus.format or format_of(paths)
     form = open_format(name, corpus.fields)
     shards = list(plan_shards(paths, form, max_lines=corpus.max_lines))
-    inputs = [identify(path) for path in paths]
     settings = {
         **_model_settings(model, choice.options),
         "format": name,
         **({} if name == "text" else {"field": corpus.fields.text, "output_field": corpus.fields.translation}),
         "shard_lines": corpus.max_lines,
-        "inputs": [{"name": each.name, "bytes": each.num_bytes, "sha256": each.sha256} for each in inputs],
+        "inputs": {each.name: f"{each.num_bytes} bytes, SHA-256 {each.sha256}" for each in map(identify, paths)},
     }
     with RunFolder(corpus.output, settings) as folder:
         job = Job(model, options, name, corpus.fields, folder.path.absolute(), workers.num_cpus)
@@ -87,15 +86,19 @@ def _translate(shards: list[Shard], job: Job, folder: RunFolder, workers: Worker
                 new.append(record)
                 show(record)
             seconds = time.monotonic() - started
-    parts = [f"{num_lines:,} lines in {len(shards):,} shards"]
+    parts = [f"{_counted(num_lines, 'line')} in {_counted(len(shards), 'shard')}"]
     if num_done:
-        parts.append(f"{num_done:,} lines done before")
+        parts.append(f"{_counted(num_done, 'line')} done before")
     if new:
         num_tokens = sum(record.num_tokens for record in new)
         parts.append(f"{num_tokens:,} tokens in {seconds:.1f} s, {num_tokens / seconds:,.0f} tokens/s")
     if num_errors := sum(record.num_errors for record in folder.done.values()):
-        parts.append(f"{num_errors:,} lines not translated, see {folder.path / 'errors'}")
+        parts.append(f"{_counted(num_errors, 'line')} not translated, see {folder.path / ERRORS_FOLDER}")
     return "; ".join(parts)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _model_settings(model: Model, options: DecodingOptions) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def _difference(name: str, begun: object, now: object) -> str:
         names = [*now, *(each for each in begun if each not in now)]
         other = [each for each in names if begun.get(each) != now.get(each)]
         return "; ".join(_difference(each, begun.get(each), now.get(each)) for each in other)
-    if isinstance(begun, list | dict) or isinstance(now, list | dict):
-        return f"{name} is another"
-    return f"{name} was {begun}, now it is {now}"
+    return f"{name} was {_said(begun)}, now it is {_said(now)}"
+
+
+def _said(value: object) -> str:
+    return "not given" if value is None else str(value)

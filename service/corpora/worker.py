@@ -53,7 +53,7 @@ class ShardWorker:
         started_at, started = time.time(), time.monotonic()
         path, extent = Path(shard.path), shard.extent
         done = translator.translate(list(self._format.read(path, extent)))
-        errors = [
+        errors: list[dict[str, str | int]] = [
             {"file": path.name, "line": shard.first_line + place, "error": translation.reason}
             for place, translation in enumerate(done.translations)
             if isinstance(translation, Unusable)

@@ -11,7 +11,7 @@ from service.corpora.folder import RunFolder
 from service.corpora.shards import Extent, Record, Shard
 from service.corpora.tries import MAX_TRIES, counted_try
 
-SETTINGS = {"model": "m", "version": 1, "options": {"beam_size": 4}, "inputs": [{"name": "a", "bytes": 1}]}
+SETTINGS = {"model": "m", "version": 1, "options": {"beam_size": 4}, "inputs": {"a.txt": "1 byte"}}
 
 
 def make_shard(path, number, content=b"x\n"):
@@ -84,8 +84,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         ({"model": "n"}, "model was m, now it is n"),
         ({"version": 2}, "version was 1, now it is 2"),
         ({"options": {"beam_size": 2}}, "beam_size was 4, now it is 2"),
-        ({"options": {}}, "beam_size was 4, now it is None"),
-        ({"inputs": [{"name": "a", "bytes": 2}]}, "inputs is another"),
+        ({"options": {}}, "beam_size was 4, now it is not given"),
+        ({"inputs": {"a.txt": "2 bytes"}}, "a.txt was 1 byte, now it is 2 bytes"),
     ],
 )
 def test_a_run_of_other_settings_is_refused_by_their_names(path, changed, words):
