@@ -72,23 +72,16 @@ async def kill(stage: Stage, num_streams: int, num_kills: int, *, goes_on: bool)
     """Replicas are killed (SIGKILL) in the middle of their streams and started again, so many times. goes_on: whether
     clients resume."""
     retries: list[Retry] = []
-    policy = RETRY if goes_on else ONCE
     num_cut_off = num_broken_elsewhere = 0
+    policy = RETRY if goes_on else ONCE
     async with AsyncClient(stage.envoy.address, retry=policy, on_retry=retries.append) as client:
         load = Load(client, stage.wanted, num_streams)
         running = asyncio.create_task(load.run())
         for number in range(num_kills):
             await load.until_ended(max(num_streams // num_kills * number, load.num_ended) + load.concurrency)
-            replica = stage.replicas[number % len(stage.replicas)]
-            before = stage.envoy.hosts()
-            await asyncio.to_thread(replica.server.kill)
-            await asyncio.to_thread(stage.envoy.wait_until, lambda hosts: not hosts[replica.address].is_healthy)  # noqa: B023
-            after = stage.envoy.hosts()
-            errors = {address: host.num_errors - before[address].num_errors for address, host in after.items()}
-            num_cut_off += errors.pop(replica.address)
-            num_broken_elsewhere += sum(errors.values())
-            await asyncio.to_thread(replica.start)
-            await stage.all_healthy()
+            own, others = await _kill_once(stage, stage.replicas[number % len(stage.replicas)])
+            num_cut_off += own
+            num_broken_elsewhere += others
         load.may_end = True
         await running
     who = "clients that go on" if goes_on else "clients that do not try again"
@@ -107,6 +100,18 @@ async def kill(stage: Stage, num_streams: int, num_kills: int, *, goes_on: bool)
         promise = "a killed replica loses at most its own streams"
         checks.append(Check(promise, f"{load.num_lost} of {num_cut_off}", load.num_lost <= num_cut_off))
     return Played(f"Killed replicas, {who}", figures, checks)
+
+
+async def _kill_once(stage: Stage, replica: Replica) -> tuple[int, int]:
+    """Kill a replica, and start it again once the proxy knows; the calls that broke at it by then, and at others."""
+    before = await asyncio.to_thread(stage.envoy.hosts)
+    await asyncio.to_thread(replica.server.kill)
+    await asyncio.to_thread(stage.envoy.wait_until, lambda hosts: not hosts[replica.address].is_healthy)
+    after = await asyncio.to_thread(stage.envoy.hosts)
+    await asyncio.to_thread(replica.start)
+    await stage.all_healthy()
+    errors = {address: host.num_errors - before[address].num_errors for address, host in after.items()}
+    return errors.pop(replica.address), sum(errors.values())
 
 
 def _told(load: Load) -> str:
