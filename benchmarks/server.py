@@ -7,11 +7,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-import grpc.aio
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from benchmarks.until_stopped import serve_until_stopped
+from service.accepting import accepting_server
 from service.admission.gate import Gate
 from service.calls import Calls
 from service.interceptors import StatusInterceptor
@@ -46,7 +46,7 @@ async def serve(folder: Path) -> None:
     options = server_options(
         max_message_bytes=settings.max_message_bytes, max_concurrent_streams=settings.max_concurrent_streams
     )
-    server = grpc.aio.server(interceptors=(interceptor,), options=options)
+    server = accepting_server(interceptors=(interceptor,), options=options)
     servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
     add_HealthServicer_to_server(health.aio.HealthServicer(), server)

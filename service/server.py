@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
+from service.accepting import accepting_server
 from service.admission.gate import Gate
 from service.calls import Calls
 from service.ending import FAILED_LIMIT_S, exit_after, exit_at_once, exit_at_once_at
@@ -95,7 +95,7 @@ class Server:
             max_write_stall_s=settings.max_write_stall_s,
             max_attempts=settings.max_attempts,
         )
-        self._grpc = grpc.aio.server(
+        self._grpc = accepting_server(
             interceptors=(*self._telemetry.interceptors, interceptor),
             options=server_options(
                 max_message_bytes=settings.max_message_bytes,

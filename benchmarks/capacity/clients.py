@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import load
 from benchmarks.capacity.cores import on_core
-from benchmarks.figures import poisson_arrivals
+from service.client.load.arrivals import poisson_arrivals
 from service.pb import translation_pb2 as pb
 
 
