@@ -53,8 +53,10 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="stepstream", description="Streaming neural translation, one decoder step at a time.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(subparsers)
-    for add_command in (add_translate, add_interactive, add_score, add_models, add_web, add_manage, add_demo, add_token):
-        add_command(subparsers)
+    for add_client_command in (add_translate, add_interactive, add_score, add_models, add_web, add_demo):
+        add_client_command(subparsers)
+    for add_operator_command in (add_manage, add_token):
+        add_operator_command(subparsers)
     return parser
 
 

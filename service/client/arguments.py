@@ -11,7 +11,7 @@ from service.client import commands
 from service.client.channel import DEFAULT_ADDRESS
 from service.client.demo import run_demo
 from service.client.editing import interactive_command
-from service.client.flags import addresses, add_search_flags, add_target_flags, decoding_options, positive, version
+from service.client.flags import add_search_flags, add_target_flags, addresses, decoding_options, positive, version
 from service.client.retry import RETRY, RetryPolicy
 from service.client.terminal import make_console
 

@@ -253,9 +253,7 @@ def test_stopping_cancels_on_the_server(page: Any, service: ScriptedService) -> 
     expect(column(page).get_by_role("status")).to_have_text("Stopped.")
 
 
-def test_a_refused_call_waits_as_long_as_the_server_says_and_is_made_again(
-    page: Any, service: ScriptedService
-) -> None:
+def test_a_refused_call_waits_as_long_as_the_server_says_and_is_made_again(page: Any, service: ScriptedService) -> None:
     end = End(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", pushback_ms=1500)
     service.plays["a dog"].extend([[end], [end], messages(["EIN", "HUND"])])
     ask(page, "a dog")

@@ -101,8 +101,8 @@ def model(name: str) -> pb.Model:
 
 
 def messages(words: Sequence[str]) -> list[pb.StreamTranslateResponse]:
-    """A whole greedy stream: a message for each word and for the end. Each word looks at its own place with 0.8, and has
-    one other candidate."""
+    """A whole greedy stream: a message for each word and for the end. Each word looks at its own place with 0.8, and
+    has one other candidate."""
     pieces = [*(f"▁{word}" for word in words), "</s>"]
     made = []
     for index, piece in enumerate(pieces):

@@ -43,9 +43,7 @@ def page() -> Iterator[PageServer]:
         yield page
 
 
-def get(
-    page: PageServer, path: str, method: str = "GET", **headers: str
-) -> tuple[int, http.client.HTTPMessage, bytes]:
+def get(page: PageServer, path: str, method: str = "GET", **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
     connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
@@ -158,7 +156,8 @@ def test_a_port_in_use_is_one_line(page: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "x"], ["--address", "nowhere"], ["--server-url", "ftp://x"], ["--server-url", "http://x/y"]]
+    "arguments",
+    [["--port", "x"], ["--address", "nowhere"], ["--server-url", "ftp://x"], ["--server-url", "http://x/y"]],
 )
 def test_arguments_that_make_no_sense_are_refused(run, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
     status, _, stderr = run("web", *arguments)

@@ -19,8 +19,9 @@ def add_web(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "web",
         help="serve a page on which models translate side by side",
-        description="Serve a page on which models translate side by side, and relay its calls to a server. Certificates "
-        "and tokens for the server come from STEPSTREAM_CLIENT_* and stay here: whoever reaches the page uses them.",
+        description="Serve a page on which models translate side by side, and relay its calls to a server. "
+        "Certificates and tokens for the server come from STEPSTREAM_CLIENT_* and stay here: whoever reaches the page "
+        "uses them.",
     )
     add = parser.add_argument
     add(
@@ -81,6 +82,10 @@ def _port(value: str) -> int:
 
 def _origin(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.\-:\[\]]+", parts.netloc) or parts.path.strip("/"):
+    if (
+        parts.scheme not in ("http", "https")
+        or not re.fullmatch(r"[\w.\-:\[\]]+", parts.netloc)
+        or parts.path.strip("/")
+    ):
         raise argparse.ArgumentTypeError(f"{value!r} is not http://HOST:PORT or https://HOST:PORT")
     return f"{parts.scheme}://{parts.netloc}"

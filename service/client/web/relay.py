@@ -1,7 +1,7 @@
 """Carries calls of gRPC-Web from a browser to a gRPC server, message by message, and knows no message's content.
 
-Each message goes on when it has come, and the next one is read when the browser's connection has taken it: a browser that
-reads slowly slows the server's stream down. A browser that goes away cancels its call, so that its row is free at
+Each message goes on when it has come, and the next one is read when the browser's connection has taken it: a browser
+that reads slowly slows the server's stream down. A browser that goes away cancels its call, so that its row is free at
 the next step. The server's credentials stay here.
 """
 
@@ -64,9 +64,7 @@ class Relay:
             return
         except (TimeoutError, _GoneError):
             return
-        call = self._calls[scope["path"]](
-            message, timeout=min(limit_s or MAX_CALL_S, MAX_CALL_S), metadata=metadata
-        )
+        call = self._calls[scope["path"]](message, timeout=min(limit_s or MAX_CALL_S, MAX_CALL_S), metadata=metadata)
         await self._carry(call, receive, send)
 
     async def _carry(self, call: Any, receive: Receive, send: Send) -> None:
