@@ -68,7 +68,7 @@ class PageServer:
             )
             self._server = uvicorn.Server(
                 uvicorn.Config(
-                    application,  # type: ignore[arg-type]
+                    application,
                     http="h11",
                     ws="none",
                     lifespan="off",
