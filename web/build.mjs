@@ -20,5 +20,6 @@ await build({
   outdir: out,
   target: "es2022",
 });
-await build({ absWorkingDir: here, entryPoints: { page: "page.css" }, logLevel: "warning", minify: true, outdir: out });
+const style = { absWorkingDir: here, bundle: true, entryPoints: { page: "page.css" }, logLevel: "warning", minify: true };
+await build({ ...style, outdir: out });
 for (const name of ["index.html", "icon.svg", "configuration.json"]) await copyFile(join(here, name), join(out, name));
