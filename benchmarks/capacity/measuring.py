@@ -9,6 +9,7 @@ from benchmarks.capacity.cores import on_core
 from benchmarks.capacity.costs import Costs, ServingCost
 from benchmarks.capacity.fitting import Fit
 from benchmarks.capacity.graphs import Point, encode_cost, fit_points, measure_encodes, measure_steps, step_cost
+from benchmarks.capacity.neighbour import neighbour
 from benchmarks.capacity.serving import Model, measure_serving, served, serving_cost, sizes
 from benchmarks.report import Table
 from service.model.onnx_model import OnnxModel
@@ -42,8 +43,8 @@ class Measured:
             ("serving, for each request", costs.serving.request),
         )
         yield Table(
-            f"{costs.model}: what a replica's work costs, on one core; sources of {mean_source:.1f} tokens, targets of "
-            f"{mean_target:.1f} on average",
+            f"{costs.model}: what a replica's work costs, on one core beside a busy one; sources of "
+            f"{mean_source:.1f} tokens, targets of {mean_target:.1f} on average",
             ("", "us"),
             [(name, f"{1e6 * seconds:,.3f}") for name, seconds in terms],
         )
@@ -75,8 +76,8 @@ class Measured:
 
 
 def measure(model: Model, machine: str, *, rounds: int) -> Measured:
-    """On SERVER_CORE, with the clients of a server on CLIENT_CORE."""
-    with on_core(SERVER_CORE):
+    """On SERVER_CORE, with a neighbour, and then the clients of a server, on CLIENT_CORE."""
+    with on_core(SERVER_CORE), neighbour(model.folder, CLIENT_CORE):
         onnx_model = OnnxModel(model.folder, num_threads=1)
         steps, encodes = measure_steps(onnx_model, rounds), measure_encodes(onnx_model)
     step_fit, encode_fit = fit_points(steps), fit_points(encodes)

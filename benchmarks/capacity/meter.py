@@ -63,6 +63,14 @@ class Meter:
     def holds(self, at: float) -> bool:
         return self.start <= at < self.end
 
+    def arrived(self, at: float) -> None:
+        """A request comes."""
+        self.num_arrived += self.holds(at)
+
+    def refused(self, arrived_at: float) -> None:
+        """A request is not admitted."""
+        self.num_refused += self.holds(arrived_at)
+
     def done(self, arrived_at: float, first_at: float, last_at: float, num_tokens: int) -> None:
         """A translation is complete."""
         if not self.holds(arrived_at):

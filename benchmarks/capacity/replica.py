@@ -1,16 +1,18 @@
 """One replica in simulated time: the scheduler and the admission that serve, with costs in place of a model.
 
-Between two changes nothing is decided: the rows stay the same, and each step takes a little longer than the last, since
-every row has grown by a token. So a whole series of steps is one event, which an arrival may cut short.
+Two threads share the replica's core, as in a server: the engine's, which makes step after step while it has rows, and
+the event loop's, which reads requests and sends what the steps have made, first come, first served. While both have
+work, each gets its share of the core; so an event loop that is behind makes every first token late, though the engine
+is not.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import NamedTuple
 
 from benchmarks.capacity.arrivals import Arrival
 from benchmarks.capacity.costs import Costs
@@ -34,60 +36,40 @@ class Clock:
         return self.now
 
 
-@dataclass
-class _Job:
-    """One request on its way through."""
-
-    arrival: Arrival
-    ticket: Ticket
-    first_at: float = math.inf
-
-
-class _Series(NamedTuple):
-    """Steps of the same rows: from `start`, `number` of them, the first one `first` seconds long and each `growth`
-    longer than the one before."""
-
-    start: float
-    first: float
-    growth: float
-    number: int
-
-    def end_of(self, number: int) -> float:
-        return self.start + number * self.first + self.growth * number * (number - 1) / 2
-
-    @property
-    def end(self) -> float:
-        return self.end_of(self.number)
-
-    def cut(self, at: float) -> _Series:
-        """Up to the end of the step that runs at that time; one step at least."""
-        passed = at - self.start
-        if passed <= self.first:
-            return self._replace(number=1)
-        half = self.growth / 2
-        if half * passed < 1e-9 * self.first**2:
-            number = passed / self.first
-        else:
-            linear = self.first - half
-            number = (math.sqrt(linear**2 + 4 * half * passed) - linear) / (2 * half)
-        return self._replace(number=min(self.number, max(1, math.ceil(number - 1e-9))))
-
-
 @dataclass(frozen=True)
 class Serving:
-    """What all replicas have in common."""
+    """What all replicas have in common. loop_share: of a core, that the event loop gets while the engine works too."""
 
     costs: Costs
     limits: Limits
     admission: AdmissionLimits
     clock: Clock
     meter: Meter
+    loop_share: float
     targets: dict[int, Decoding] = field(default_factory=dict)
 
     def decoding(self, target: int) -> Decoding:
         if target not in self.targets:
             self.targets[target] = Decoding(max_length=target)
         return self.targets[target]
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request that was admitted."""
+
+    arrival: Arrival
+    ticket: Ticket
+    first_at: float = math.inf
+
+
+@dataclass(slots=True)
+class _Messages:
+    """What a step has made: first tokens, further ones, and the last ones of some requests."""
+
+    firsts: list[_Job]
+    num_further: int
+    ended: list[_Job]
 
 
 class Replica:
@@ -99,109 +81,160 @@ class Replica:
         self._scheduler = Scheduler(serving.limits)
         self._admission = Admission(serving.admission, clock=serving.clock.read)
         self._jobs: dict[int, _Job] = {}
+        self._num_requests = 0
+        self.at = math.inf
+        self.in_flight = 0
+        # the engine's thread
+        self._step_left = math.inf  # seconds of the core
+        self._step_began = 0.0
+        self._num_steps = 0
         self._joined: list[_Job] = []
         self._ends: list[tuple[int, int]] = []  # (step, request) for every row, the first to end first
-        self._widths: dict[int, int] = {}
-        self._series: _Series | None = None
-        self._num_steps = 0
         self._ages = 0
-        self._num_requests = 0
-        self._debt_s = 0.0  # what calls have cost since the last step ended
-        self._stepped_at = 0.0
+        self._widths: dict[int, int] = {}
+        # the event loop's
+        self._work: deque[Arrival | _Messages] = deque()
+        self._work_left = math.inf
+        self._sent_at = 0.0
+        self._seen = 0.0  # what is left is as of then
 
-    @property
-    def at(self) -> float:
-        return math.inf if self._series is None else self._series.end
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._jobs)
-
-    def arrive(self, arrival: Arrival) -> bool:
-        """A request comes now; whether it is admitted."""
-        serving = self._serving
-        self._debt_s += serving.costs.serving.request
-        try:
-            ticket = self._admission.arrive(CLAIM)
-        except QueueFullError:
-            return False
-        try:
-            (place,) = ticket.admit([Size(1, arrival.source)])
-        except QueueFullError:
-            ticket.__exit__(None, None, None)
-            return False
-        self._num_requests += 1
-        decoding = serving.decoding(arrival.target)
-        self._scheduler.submit(
-            Request(self._num_requests, (0,) * arrival.source, decoding, submitted_at=arrival.at, client=place.client)
-        )
-        self._jobs[self._num_requests] = _Job(arrival, ticket)
+    def arrive(self, arrival: Arrival) -> None:
+        """A request comes now."""
+        self._progress(arrival.at)
+        self.in_flight += 1
         self._changed()
-        if self._series is None:
-            self._begin(arrival.at)
-        else:
-            self._series = self._series.cut(arrival.at)
-        return True
+        self._hand_over(arrival)
+        self._plan()
 
     def advance(self) -> None:
-        """What is due now: a series of steps has ended."""
-        assert self._series is not None
-        series, meter, num_rows = self._series, self._serving.meter, len(self._ends)
-        first_end, end = series.end_of(1), series.end
-        if meter.holds(end):
-            if num_stayed := num_rows - len(self._joined):
-                meter.gaps.add(first_end - self._stepped_at, num_stayed)
-            if series.number > 1:
-                meter.gaps.add((end - first_end) / (series.number - 1), num_rows * (series.number - 1))
-        meter.stepped(series.start, end, num_rows)
-        for job in self._joined:
-            job.first_at = first_end
-        self._joined.clear()
-        self._num_steps += series.number
-        self._ages += series.number * num_rows
-        self._stepped_at = end
-        while self._ends and self._ends[0][0] == self._num_steps:
-            self._leave(heappop(self._ends)[1], end)
-        self._begin(end)
+        """What is due now: the event loop has done a piece of its work, or the engine a step."""
+        is_loop = self._work_left * self._engine_rate <= self._step_left * self._loop_rate
+        self._progress(self.at)
+        if is_loop:
+            done = self._work.popleft()
+            self._work_left = self._seconds_of(self._work[0]) if self._work else math.inf
+            if isinstance(done, Arrival):
+                self._read(done)
+            else:
+                self._sent(done)
+        else:
+            self._stepped()
+        self._plan()
 
-    def _begin(self, at: float) -> None:
-        """Let join who may, and run until something changes."""
-        start = at + self._debt_s
-        self._debt_s = 0.0
-        costs, scheduler = self._serving.costs, self._scheduler
-        if scheduler.queue_length:
-            joining = scheduler.schedule(at).joining
-            width = max((costs.padded(len(request.source_ids)) for request in joining), default=0)
-            if joining:
-                start += costs.encode.seconds(len(joining), width)
-            for request in joining:
-                self._join(request)
-        if not self._ends:
-            self._series = None
+    @property
+    def _engine_rate(self) -> float:
+        return 1.0 if math.isinf(self._work_left) else 1.0 - self._serving.loop_share
+
+    @property
+    def _loop_rate(self) -> float:
+        return 1.0 if math.isinf(self._step_left) else self._serving.loop_share
+
+    def _progress(self, now: float) -> None:
+        elapsed = now - self._seen
+        engine_rate, loop_rate = self._engine_rate, self._loop_rate
+        self._step_left -= elapsed * engine_rate
+        self._work_left -= elapsed * loop_rate
+        self._seen = now
+
+    def _plan(self) -> None:
+        self.at = self._seen + max(0.0, min(self._step_left / self._engine_rate, self._work_left / self._loop_rate))
+
+    def _hand_over(self, work: Arrival | _Messages) -> None:
+        """To the event loop."""
+        self._work.append(work)
+        if len(self._work) == 1:
+            self._work_left = self._seconds_of(work)
+
+    def _seconds_of(self, work: Arrival | _Messages) -> float:
+        serving = self._serving.costs.serving
+        if isinstance(work, Arrival):
+            return serving.request
+        return serving.token * (len(work.firsts) + work.num_further)
+
+    def _read(self, arrival: Arrival) -> None:
+        """Admit a request, or refuse it."""
+        try:
+            ticket = self._admission.arrive(CLAIM)
+            try:
+                ticket.admit([Size(1, arrival.source)])
+            except QueueFullError:
+                ticket.__exit__(None, None, None)
+                raise
+        except QueueFullError:
+            self._serving.meter.refused(arrival.at)
+            self._leave()
             return
-        num_rows, width = len(self._ends), max(self._widths)
-        first = costs.step.seconds(num_rows, self._ages, width) + costs.serving.token * num_rows
-        may_join = scheduler.queue_length > 0 and num_rows < self._serving.limits.max_slots
-        number = 1 if may_join else self._ends[0][0] - self._num_steps
-        self._series = _Series(start, first, costs.step.age * num_rows, number)
+        self._num_requests += 1
+        self._jobs[self._num_requests] = _Job(arrival, ticket)
+        self._scheduler.submit(
+            Request(
+                self._num_requests,
+                (0,) * arrival.source,
+                self._serving.decoding(arrival.target),
+                submitted_at=self._seen,
+            )
+        )
+        if math.isinf(self._step_left):
+            self._begin()
 
-    def _join(self, request: Request) -> None:
-        job = self._jobs[request.request_id]
+    def _begin(self) -> None:
+        """Let join who may, and make a step if there are rows."""
+        costs, scheduler, seconds = self._serving.costs, self._scheduler, 0.0
+        if scheduler.queue_length and (joining := scheduler.schedule(self._seen).joining):
+            width = max(costs.padded(len(request.source_ids)) for request in joining)
+            seconds = costs.encode.seconds(len(joining), width)
+            for request in joining:
+                self._join(request.request_id)
+        if not self._ends:
+            self._step_left = math.inf
+            return
+        self._step_began = self._seen
+        self._step_left = seconds + costs.step.seconds(len(self._ends), self._ages, max(self._widths))
+
+    def _join(self, request_id: int) -> None:
+        job = self._jobs[request_id]
         (place,) = job.ticket.places
         place.joined()
         self._joined.append(job)
-        heappush(self._ends, (self._num_steps + job.arrival.target, request.request_id))
+        heappush(self._ends, (self._num_steps + job.arrival.target, request_id))
         width = self._serving.costs.padded(job.arrival.source)
         self._widths[width] = self._widths.get(width, 0) + 1
 
-    def _leave(self, request_id: int, at: float) -> None:
+    def _stepped(self) -> None:
+        num_rows = len(self._ends)
+        self._serving.meter.stepped(self._step_began, self._seen, num_rows)
+        self._num_steps += 1
+        self._ages += num_rows
+        ended = []
+        while self._ends and self._ends[0][0] == self._num_steps:
+            ended.append(self._end(heappop(self._ends)[1]))
+        self._hand_over(_Messages(self._joined, num_rows - len(self._joined), ended))
+        self._joined = []
+        self._begin()
+
+    def _end(self, request_id: int) -> _Job:
+        """A row is free."""
         self._scheduler.finish(request_id)
         job = self._jobs.pop(request_id)
-        job.ticket.__exit__(None, None, None)
         self._ages -= job.arrival.target
         width = self._serving.costs.padded(job.arrival.source)
         self._widths[width] -= 1
         if not self._widths[width]:
             del self._widths[width]
-        self._serving.meter.done(job.arrival.at, job.first_at, at, job.arrival.target)
+        return job
+
+    def _sent(self, messages: _Messages) -> None:
+        meter, now = self._serving.meter, self._seen
+        if messages.num_further and meter.holds(now):
+            meter.gaps.add(now - self._sent_at, messages.num_further)
+        self._sent_at = now
+        for job in messages.firsts:
+            job.first_at = now
+        for job in messages.ended:
+            job.ticket.__exit__(None, None, None)
+            meter.done(job.arrival.at, job.first_at, now, job.arrival.target)
+            self._leave()
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
         self._changed()

@@ -26,7 +26,7 @@ from service.pb.translation_pb2_grpc import TranslationServiceStub
 CLIENTS = (6, 32)
 SHORT = 4
 """Target tokens of the translations that tell a request's cost from a token's."""
-WINDOW_S = 2.5
+WINDOW_S = 1.5
 NUM_SIZED = 256
 
 

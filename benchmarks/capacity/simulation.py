@@ -22,10 +22,12 @@ WARM_UP_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Plan:
-    """Replicas, and how requests come to them. settings: those of the servers, of which the limits count."""
+    """Replicas, and how requests come to them. loop_share: of its core, that a replica's event loop gets while its
+    engine works too: half, as two threads share a core. settings: those of the servers, of which the limits count."""
 
     num_replicas: int
     balancing: str = "two-choices"
+    loop_share: float = 0.5
     target: Target = field(default_factory=Target)
     settings: Settings = field(default_factory=Settings)
 
@@ -35,7 +37,7 @@ def simulate(plan: Plan, costs: Costs, arrivals: Iterable[Arrival], *, seconds: 
     clock, meter = Clock(), Meter(WARM_UP_SHARE * seconds, seconds, plan.target)
     settings = plan.settings
     limits = Limits(settings.max_slots, settings.max_encode_tokens, costs.length_multiple)
-    serving = Serving(costs, limits, settings.admission_limits(1), clock, meter)
+    serving = Serving(costs, limits, settings.admission_limits(1), clock, meter, plan.loop_share)
     replicas: list[Replica] = []
     balancer: Balancer
     replicas.extend(
@@ -47,15 +49,13 @@ def simulate(plan: Plan, costs: Costs, arrivals: Iterable[Arrival], *, seconds: 
     for arrival in arrivals:
         _advance(replicas, due, clock, until=arrival.at)
         clock.now = arrival.at
+        meter.arrived(arrival.at)
         number = balancer.choose()
         replica = replicas[number]
         before = replica.at
-        is_admitted = replica.arrive(arrival)
+        replica.arrive(arrival)
         if replica.at != before:
             heappush(due, (replica.at, number))
-        if meter.holds(arrival.at):
-            meter.num_arrived += 1
-            meter.num_refused += not is_admitted
     _advance(replicas, due, clock, until=math.inf)
     return meter
 
@@ -65,7 +65,7 @@ def _advance(replicas: list[Replica], due: list[tuple[float, int]], clock: Clock
         at, number = heappop(due)
         replica = replicas[number]
         if replica.at != at:
-            continue  # cut short since then
+            continue  # it has come to be due at another time
         clock.now = at
         replica.advance()
         if replica.at < math.inf:
