@@ -53,21 +53,26 @@ TENSORS = st.builds(
     shape=st.sampled_from([[1], [1], [2], [], [0], [1, 1], [-1], [2**62]]),
     contents=CONTENTS,
 )
+SOUND = st.builds(
+    lambda text: pb.ModelInferRequest.InferInputTensor(
+        name="text", datatype="BYTES", shape=[1], contents=pb.InferTensorContents(bytes_contents=[text.encode()])
+    ),
+    TEXTS,
+)
+OUTPUTS = st.builds(
+    pb.ModelInferRequest.InferRequestedOutputTensor,
+    name=st.sampled_from(["text", "score", "log_probability", "attention"]) | TEXTS,
+)
 REQUESTS = st.builds(
     pb.ModelInferRequest,
-    model_name=NAMES,
-    model_version=st.sampled_from(["", "", "1", "2", "-1", "stable"]) | TEXTS,
+    model_name=st.just(MODEL) | st.just(MODEL) | NAMES,
+    model_version=st.just("") | st.sampled_from(["", "1", "2", "-1", "stable"]) | TEXTS,
     id=TEXTS,
-    inputs=st.lists(TENSORS, min_size=1, max_size=1) | st.lists(TENSORS, max_size=2),
-    outputs=st.lists(
-        st.builds(
-            pb.ModelInferRequest.InferRequestedOutputTensor,
-            name=st.sampled_from(["text", "score", "log_probability", "attention"]) | TEXTS,
-        ),
-        max_size=2,
-    ),
-    parameters=st.dictionaries(st.sampled_from(KNOWN) | TEXTS, PARAMETERS, max_size=2),
-    raw_input_contents=st.lists(st.binary(max_size=12), max_size=1),
+    inputs=st.lists(SOUND, min_size=1, max_size=1) | st.lists(TENSORS, max_size=2),
+    outputs=st.just([]) | st.lists(OUTPUTS, max_size=2),
+    parameters=st.dictionaries(st.sampled_from(KNOWN), PARAMETERS, max_size=2)
+    | st.dictionaries(TEXTS, PARAMETERS, max_size=1),
+    raw_input_contents=st.just([]) | st.just([]) | st.lists(st.binary(max_size=12), max_size=1),
 )
 
 

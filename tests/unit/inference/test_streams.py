@@ -140,8 +140,9 @@ async def test_a_request_that_fails_ends_alone_with_its_id_its_status_and_a_last
 
 async def test_a_strict_stream_ends_with_the_first_error(opened: Open, model: Model) -> None:
     stream = opened(Requests("slow", "wrong"), is_strict=True)
-    with pytest.raises(InvalidRequestError, match="this is wrong"):
-        [one async for one in stream]
+    async with asyncio.timeout(LIMIT_S):
+        with pytest.raises(InvalidRequestError, match="this is wrong"):
+            [one async for one in stream]
     assert model.running == set()
 
 
