@@ -198,7 +198,8 @@ def test_a_run_that_is_killed_and_stopped_and_loses_a_worker_loses_and_repeats_n
         left = run.processes()
         os.killpg(run.process.pid, signal.SIGINT)
         status, _, errors = run.end()
-        assert (status, errors) == (130, "stepstream: stopped; the same command goes on\n")
+        assert status == 130, errors
+        assert errors.endswith("stepstream: stopped; the same command goes on\n")
         wait_until(lambda: not any(is_running(process) for process in left))
     assert not list(output.glob(".*.unfinished"))
     num_stopped = run.num_shards()
@@ -206,7 +207,7 @@ def test_a_run_that_is_killed_and_stopped_and_loses_a_worker_loses_and_repeats_n
         run.wait_for_shards(num_stopped + 1)
         os.kill(run.workers()[0], signal.SIGKILL)
         status, summary, errors = run.end()
-        assert (status, errors) == (0, ""), errors
+        assert status == 0, errors
         assert "lines done before" in summary
     assert translated(output) == expected
     assert lines_of(output) == list(range(1, 1002))
