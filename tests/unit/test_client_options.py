@@ -31,6 +31,7 @@ EVERY_OPTION = DecodingOptions(
     num_candidates=10,
     terms=(("e", "f g"), ("h",)),
     untranslated=("i", "j"),
+    ignore_end_of_sequence=True,
 )
 AS_A_MESSAGE = pb.DecodingOptions(
     max_length=1,
@@ -53,6 +54,7 @@ AS_A_MESSAGE = pb.DecodingOptions(
     num_candidates=10,
     terms=[pb.Term(phrases=["e", "f g"]), pb.Term(phrases=["h"])],
     untranslated=["i", "j"],
+    ignore_end_of_sequence=True,
 )
 
 

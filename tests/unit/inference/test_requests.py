@@ -63,6 +63,7 @@ def test_every_option_of_ours_is_a_parameter_by_its_name() -> None:
             min_alternative_expansion_prob=0.5,
             terms='[["Hund", "Tier"], ["Schnee"]]',
             untranslated='["Berlin"]',
+            ignore_end_of_sequence=True,
         )
     ).options
     assert read == translation.DecodingOptions(
@@ -85,6 +86,7 @@ def test_every_option_of_ours_is_a_parameter_by_its_name() -> None:
         min_alternative_expansion_prob=0.5,
         terms=[translation.Term(phrases=["Hund", "Tier"]), translation.Term(phrases=["Schnee"])],
         untranslated=["Berlin"],
+        ignore_end_of_sequence=True,
     )
     unset = {field.name for field in read.DESCRIPTOR.fields} - {field.name for field, _ in read.ListFields()}
     assert unset == {"num_candidates"}, "an option that is new needs a place among the parameters"
