@@ -17,6 +17,9 @@ from benchmarks.capacity.planning import Promise, replicas_needed
 from benchmarks.capacity.simulation import Plan, simulate
 from benchmarks.report import Table
 
+FEWEST_BURSTS = 5
+"""That are expected in all seconds; with fewer there may be none at all."""
+
 
 class Load(Protocol):
     """Arrivals: in words, how long they go on, how many a second on average."""
@@ -36,7 +39,7 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Poisson, or in bursts; requests are as large as those that were measured."""
+    """Poisson, or in bursts; requests are as large as those that were measured. Too few bursts raise ValueError."""
 
     rate: float
     seconds: float
@@ -53,6 +56,8 @@ class Arrivals:
         )
 
     def thinned(self, share: float) -> Iterator[Arrival]:
+        if self.bursts.factor != 1.0 and self.seconds * self.bursts.share < FEWEST_BURSTS * self.bursts.mean_s:
+            raise ValueError(f"so few seconds hold fewer than {FEWEST_BURSTS} bursts: more seconds, or shorter bursts")
         return bursty(share * self.rate, self.seconds, self.sizes, self.bursts, seed=1)
 
 
@@ -115,7 +120,7 @@ def _figures(plan: Plan, meter: Meter, spent: float) -> Iterator[tuple[str, str]
         for share in (0.5, 0.99):
             yield f"{name}, p{100 * share:.0f} ms", f"{1e3 * durations.percentile(share):.1f}"
     yield (
-        "rows in use, of all: a target for the autoscaler",
+        "rows in use, of all",
         f"{meter.row_seconds / capacity / plan.settings.max_slots:.1%}",
     )
     yield "time in steps, of all", f"{meter.busy_seconds / capacity:.1%}"

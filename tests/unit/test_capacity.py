@@ -147,7 +147,15 @@ def test_simulate_finds_the_replicas_of_a_recording(
     assert ": kept" in output
 
 
-@pytest.mark.parametrize("wrong", [(), ("--rate", "1", "--trace", "x.csv"), ("--rate", "5", "--first-token-ms", "0.1")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (),
+        ("--rate", "1", "--trace", "x.csv"),
+        ("--rate", "5", "--first-token-ms", "0.1"),
+        ("--rate", "5", "--burst-factor", "4"),
+    ],
+)
 def test_what_cannot_be_answered_is_said(
     wrong: tuple[str, ...], costs_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
