@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.balance import KnownServers
 from tests.fault_table import pytest_addoption, pytest_configure
@@ -13,6 +14,8 @@ from tests.fault_table import pytest_addoption, pytest_configure
 __all__ = ["pytest_addoption", "pytest_configure"]
 
 os.environ["STEPSTREAM_ADMIN_PORT"] = "0"  # servers of tests run side by side
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
 
 
 @pytest.fixture(scope="session", autouse=True)
