@@ -111,7 +111,10 @@ def _read(data: bytes) -> list[Answer]:
             break
         data = data[_HEADER + length :]
         if isinstance(frame, hyperframe.frame.HeadersFrame):
-            headers = {_text(name): _text(value) for name, value in decoder.decode(frame.data)}
+            try:
+                headers = {_text(name): _text(value) for name, value in decoder.decode(frame.data)}
+            except hpack.HPACKError:  # damaged settings may have asked for another table than ours
+                break
             if "grpc-status" in headers:
                 found.append((int(headers["grpc-status"]), unquote(headers.get("grpc-message", ""))))
     return found

@@ -20,8 +20,8 @@ from hostile.soak.world import Book, World
 NUM_WORKERS = 16
 JOBS_EACH = 5
 """Of every kind and version."""
-MOST_GROWTH = 16.0
-"""MiB of resident memory that a replica may grow by over the last half of a run, flooded as it is."""
+MOST_GROWTH = 8.0
+"""MiB of resident memory that the steady replica may grow by for each 100,000 calls."""
 FEWEST_SAMPLES = 60
 """Below, a run is too short for its growth to be told from its warming up."""
 BROKEN = {
@@ -71,8 +71,9 @@ async def soak(store: Path, folder: Path, plan: Plan, broken_by: Sequence[Path] 
         checks = [none_of(book.broken[kind], what) for kind, what in BROKEN.items()]
         steady = memory[replicas.steady.name]
         if len(steady) >= FEWEST_SAMPLES:
-            grown = growth(steady).resident * plan.seconds / 2 / MIB
-            checks.append(at_most(grown, MOST_GROWTH, "MiB more resident over the last half, by the slope"))
+            calls = sum(counts.total() for counts in book.statuses.values())
+            grown = growth(steady).resident * plan.seconds / calls * 100_000 / MIB
+            checks.append(at_most(grown, MOST_GROWTH, "MiB more resident for each 100,000 calls, by the last half"))
         for replica in replicas.both:
             checks += await replica.final_checks()
         return Outcome(book, sum(played), memory, checks)

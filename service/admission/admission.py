@@ -104,7 +104,7 @@ class Admission:
     def took(self, ticket: Ticket) -> None:
         """A request was decided for: it holds rows from now on."""
         sizes = [place.size for place in ticket.places]
-        if not self._has_free_rows(sizes):
+        if sizes and not self._has_free_rows(sizes):
             if not self._queued:
                 self._empty_at = self._clock()
             ahead = self._backlog.work_before(ticket.claim.client, sizes[0].work)

@@ -378,3 +378,17 @@ def test_whatever_happens_the_queue_is_bounded_and_nothing_is_left(steps: Any) -
     assert admission.queue_length == admission._num_rows == admission._num_arriving == 0
     assert admission._backlog.is_empty
     assert (admission._backlog._requests, admission._backlog._tokens, admission._backlog.work) == (0, 0, 0)
+
+
+def test_a_request_without_anything_to_decode_is_admitted_even_beyond_the_rows(make: Callable[..., Admission]) -> None:
+    admission = make(num_slots=1)
+    resting = admit(admission, NORMAL, ONE)
+    resting.places[0].rest()
+    running = admit(admission, NORMAL, ONE)
+    resting.places[0].resume()
+    with admission.arrive(NORMAL) as ticket:
+        assert list(ticket.admit([])) == []
+    assert admission.num_promised == 2
+    for ticket in (resting, running):
+        ticket.__exit__(None, None, None)
+    assert admission.num_promised == 0
