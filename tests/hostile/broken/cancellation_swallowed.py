@@ -2,17 +2,16 @@
 
 import asyncio
 
-from service.servicer import TranslationServicer
+from service import interceptors
 
-handler = TranslationServicer.StreamTranslate
+write_all = interceptors.write_all
 
 
-async def swallows(self, request, context):
+async def swallows(messages, write, *, max_stall_s):
     try:
-        async for response in handler(self, request, context):
-            yield response
-    except (asyncio.CancelledError, GeneratorExit):
+        await write_all(messages, write, max_stall_s=max_stall_s)
+    except asyncio.CancelledError:
         return
 
 
-TranslationServicer.StreamTranslate = swallows
+interceptors.write_all = swallows
