@@ -47,7 +47,7 @@ class InProcess:
         self._loop.set_default_executor(_InlineExecutor())
         port = _Port()
         settings = Settings(port=0, metrics_port=0, model_store=store, verify_certificates=False)
-        with patch("service.server.accepting_server", port.open):
+        with patch("service.server.accepting_server", port.open), patch("grpc.aio.server", _Port().open):
             self._server = Server(settings)
         self._loop.run_until_complete(self._server.start())
         self._handlers = self._loop.run_until_complete(port.handlers())
@@ -78,7 +78,7 @@ class _CallDetails:
 
 
 class _Port:
-    """Takes the methods of a server, as `accepting_server` does, and listens nowhere."""
+    """Takes the methods of a server, as a server of gRPC does, and listens nowhere."""
 
     def __init__(self) -> None:
         self._interceptors: tuple[Any, ...] = ()
