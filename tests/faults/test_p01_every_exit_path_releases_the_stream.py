@@ -188,6 +188,8 @@ def test_what_is_still_held_is_found(slow_server: ServerProcess, channel: grpc.C
     call = TranslationServiceStub(channel).StreamTranslate(request)
     next(call)
     time.sleep(2 * METRICS_S)
-    with pytest.raises(AssertionError, match=r"still holds Balance\(opened=\d+, closed=\d+, slots=1, queued=0, promised=1\)"):
+    with pytest.raises(
+        AssertionError, match=r"still holds Balance\(opened=\d+, closed=\d+, slots=1, queued=0, promised=1\)"
+    ):
         require_balance(lambda: read_metrics(slow_server), timeout_s=0.5)
     call.cancel()
