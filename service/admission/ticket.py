@@ -56,7 +56,11 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._settle()
-        for place in self.places:
+        places, self.places = (
+            self.places,
+            (),
+        )  # which know the ticket: it would hold the engine until garbage is collected
+        for place in places:
             place.left()
 
     def admit(self, sizes: Sequence[Size]) -> Sequence[SequencePlace]:
@@ -108,6 +112,7 @@ class SequencePlace:
             self._waits = False
             self._admission.joined(self._ticket, self.size, has_begun=False)
         self.rest()
+        self._withdraw = None
 
     def rest(self) -> None:
         """Give the rows back, until `resume`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -392,3 +394,21 @@ def test_a_request_without_anything_to_decode_is_admitted_even_beyond_the_rows(m
     for ticket in (resting, running):
         ticket.__exit__(None, None, None)
     assert admission.num_promised == 0
+
+
+def test_a_request_that_has_ended_holds_nothing_of_its_engine(make: Callable[..., Admission]) -> None:
+    class Engine:
+        def withdraw(self, error: ServiceError) -> None: ...
+
+    admission, engine = make(), Engine()
+    gone = weakref.ref(engine)
+    gc.disable()
+    try:
+        with admission.arrive(NORMAL) as ticket:
+            [place] = ticket.admit([ONE])
+            place.submitted(engine.withdraw)
+            place.joined()
+        del ticket, place, engine
+        assert gone() is None
+    finally:
+        gc.enable()
