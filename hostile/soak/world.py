@@ -113,12 +113,13 @@ class World:
         details: str,
         permitted: frozenset[grpc.StatusCode],
     ) -> None:
-        """A status other than OK; a replica that fell since `generation` explains UNAVAILABLE and CANCELLED."""
+        """A status other than OK; a replica that is down, or fell since `generation`, explains UNAVAILABLE and
+        CANCELLED."""
         if (code, details) == CLIENT_GAVE_UP and scenario == "interactive":
             self.book.statuses[scenario]["none, since the client gave up"] += 1
             return
         self.book.statuses[scenario][code.name] += 1
-        if generation != replica.generation:
+        if generation != replica.generation or not replica.is_up:
             permitted |= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         if code not in permitted and (code, details) != LOADING:
             self.book.break_promise("unexpected", f"{scenario} on the {replica.name}: {code.name}: {details}")
