@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from queue import Empty, Queue
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from hostile.ports import free_port
 from hostile.serving import BREAK
 from service.settings import Settings
 
@@ -68,12 +68,12 @@ class ServerProcess:
     def __init__(self, store: Path, log: Path, flags: Sequence[str] = (), broken_by: Sequence[Path] = ()) -> None:
         """log takes what the server writes to stderr; broken_by are the files of `hostile.serving --break`."""
         self._log = log
-        self.metrics_port = _free_port()
+        self.metrics_port = free_port()
         breaks = [part for path in broken_by for part in (BREAK, str(path))]
         serve = ["serve", "--host", "127.0.0.1", "--port", "0", "--metrics-port", str(self.metrics_port)]
         self.admin_address: str | None = None
         if "admin_port" in Settings.model_fields:
-            admin_port = _free_port()
+            admin_port = free_port()
             serve += ["--admin-port", str(admin_port)]
             self.admin_address = f"127.0.0.1:{admin_port}"
         self._command = [sys.executable, "-m", "hostile.serving", *breaks, *serve, "--model-store", str(store), *flags]
@@ -196,10 +196,3 @@ def serving(
         yield server
     finally:
         server.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

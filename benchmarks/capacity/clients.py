@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.capacity.cores import on_core
+from benchmarks.pinning import on_core
 from service.client.load.arrivals import poisson_arrivals
 from service.pb import translation_pb2 as pb
 

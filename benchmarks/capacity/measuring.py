@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.capacity.cores import on_core
 from benchmarks.capacity.costs import Costs, ServingCost
 from benchmarks.capacity.fitting import Fit
 from benchmarks.capacity.graphs import Point, encode_cost, fit_points, measure_encodes, measure_steps, step_cost
 from benchmarks.capacity.neighbour import neighbour
 from benchmarks.capacity.serving import Model, measure_serving, served, serving_cost, sizes
+from benchmarks.pinning import on_core
 from benchmarks.report import Table
 from service.model.onnx_model import OnnxModel
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.capacity.cores import on_core
+from benchmarks.pinning import on_core
 from service.model.onnx_model import OnnxModel
 from service.model.slots import Slots
 

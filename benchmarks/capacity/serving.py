@@ -14,10 +14,10 @@ from pathlib import Path
 import grpc
 
 from benchmarks.capacity.clients import Traffic, options, run_clients
-from benchmarks.capacity.cores import on_core
 from benchmarks.capacity.costs import Costs, ServingCost
 from benchmarks.capacity.fitting import Fit, fit
 from benchmarks.load import Window
+from benchmarks.pinning import on_core
 from benchmarks.servers import ours
 from service.client.server_process import ServerProcess, server_process
 from service.pb import translation_pb2 as pb
