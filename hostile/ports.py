@@ -6,11 +6,16 @@ import random
 import socket
 from contextlib import suppress
 
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on, below those that the kernel gives to connections."""
+    """A port of the loopback address that nobody listens on, below those that the kernel gives to connections, and that
+    this process was not given before."""
     while True:
         port = random.randrange(15_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from hostile.envoy import NoEnvoyError, running_envoy
-from tests.faults.replicas import LIMIT_S, Replica, free_port
+from hostile.ports import free_port
+from tests.faults.replicas import LIMIT_S, Replica
 
 HAPROXY_CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 NGINX_CONFIG = """

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from hostile.ports import free_port
 
 STORE = Path(__file__).parents[2] / "model_store"
 LIMIT_S = 120.0
@@ -96,16 +96,6 @@ def num_ended(replicas: Sequence[Replica], code: str, method: str = "StreamTrans
                 if sample.name == "stepstream_requests_total" and sample.labels["method"] == method:
                     total += sample.value if sample.labels["code"] == code else 0.0
     return int(total)
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to connections: it stays free while a replica is
-    started again."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from hostile.ports import free_port
 from service.observability import telemetry
 from service.server import Server
 from service.settings import Settings
-from tests.faults.watched import ask, copy_model, free_port, read_metrics, total, wait_until
+from tests.faults.watched import ask, copy_model, read_metrics, total, wait_until
 
 BLOCKED_S = 4.0
 

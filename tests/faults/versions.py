@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from hostile.ports import free_port
 from service.client.server_process import SERVE_COMMAND, running_server
 from service.pb import management_pb2 as management
 from service.pb import translation_pb2 as translation
@@ -116,12 +116,6 @@ class Managed:
             lines = answer.read().decode().splitlines()
         (line,) = [line for line in lines if line.startswith(f'stepstream_model_loads_total{{outcome="{outcome}"}}')]
         return float(line.split()[-1])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port: int = unused.getsockname()[1]
-        return port
 
 
 def listening_process(port: int) -> int:

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from hostile.ports import free_port
 from service.client.server_process import SERVE_COMMAND
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +31,6 @@ def copy_model(folder: Path, name: str = MODEL) -> Path:
     """A store with one shipped model, which a server loads in no time."""
     shutil.copytree(ROOT / "model_store" / name, folder / name)
     return folder
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port: int = unused.getsockname()[1]
-        return port
 
 
 def ask(port: int, path: str, *, timeout_s: float = WAIT_S) -> tuple[int, str]:
