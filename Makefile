@@ -66,8 +66,9 @@ test: .venv/development ## Run every test, warnings as errors
 	@$(BIN)/python -m pytest
 
 .PHONY: test-clients
-test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node), run them
+test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node, Locust), run them
 	@$(BIN)/python -m pytest -m clients tests/clients
+
 .PHONY: test-containers
 test-containers: .venv/development ## Build the images and run them: up, translate, kill, scale, update, down (as root)
 	@$(BIN)/python -m pytest -m containers -s tests/containers

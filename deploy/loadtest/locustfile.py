@@ -1,11 +1,8 @@
 """Load on Stepstream from Locust: each user streams one sentence after another.
 
-In an environment of its own (Locust patches the standard library with gevent), from the root of the repository:
+From the root of the repository, in an environment of its own with locust, grpcio and protobuf (deploy/load-testing.md):
 
-    pip install locust grpcio protobuf
     PYTHONPATH=. locust -f deploy/loadtest/locustfile.py --host 127.0.0.1:8001
-    PYTHONPATH=. locust -f deploy/loadtest/locustfile.py --host 127.0.0.1:8001 \
-        --headless --users 16 --spawn-rate 16 --run-time 30s --json
 
 STEPSTREAM_MODEL names the model, STEPSTREAM_SENTENCES a file with one sentence a line. Two lines are reported: `first
 token` and `whole`, the response length of which is the number of tokens.
@@ -59,9 +56,10 @@ class Translating(User):  # type: ignore[misc]
         num_tokens, error, is_complete = 0, None, False
         try:
             for message in self.stub.StreamTranslate(request, timeout=TIMEOUT_S):
-                if not num_tokens:
-                    self.report("first token", began, 1)
-                num_tokens += message.HasField("step")
+                if message.HasField("step"):
+                    if not num_tokens:
+                        self.report("first token", began, 1)
+                    num_tokens += 1
                 is_complete = message.HasField("completion")
         except grpc.RpcError as failure:
             error = RuntimeError(failure.code().name)

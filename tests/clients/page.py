@@ -1,4 +1,4 @@
-"""The page of clients, as blocks that can be run."""
+"""Pages of commands for clients, as blocks that can be run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "deploy" / "clients.md"
+LOAD_TESTING = ROOT / "deploy" / "load-testing.md"
 PUBLIC, ADMIN = "127.0.0.1:8001", "127.0.0.1:8003"
-"""Where the page says that a server is."""
+"""Where a page says that a server is."""
 NUMBER = r"-?\d[\d.,]*"
 
 
@@ -30,9 +31,9 @@ class Block:
         return missing
 
 
-def blocks_of(section: str) -> list[Block]:
-    """Of the part of the page with a heading."""
-    text = re.search(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+def blocks_of(section: str, page: Path = PAGE) -> list[Block]:
+    """Of the part of a page with a heading."""
+    text = re.search(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", page.read_text(), re.DOTALL | re.MULTILINE)
     assert text is not None
     found = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", text[1], re.DOTALL | re.MULTILINE)
     return [Block(commands, tuple(printed.splitlines())) for commands, printed in found]

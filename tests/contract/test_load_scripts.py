@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,12 +13,10 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from service.client.server_process import SERVE_COMMAND, running_server
 from service.pb import translation_pb2 as pb
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "deploy" / "loadtest"
-LOCUST = Path(os.environ.get("STEPSTREAM_LOCUST", ROOT / ".venv" / "locust" / "bin" / "locust"))
 NUM_TOKENS = 5
 DRIVER = """
 import script, { options } from './script.mjs';
@@ -113,33 +110,6 @@ def test_the_k6_script_counts_tokens_and_streams_that_are_complete(k6: Any, comp
     assert (len(added["tokens"]), len(added["first_token"]), len(added["between_tokens"])) == (5, 1, 4)
     assert added["answered"] == [complete]
     assert len(added["whole"]) == complete
-
-
-def test_the_locust_file_runs_against_a_server() -> None:
-    if not LOCUST.is_file():
-        pytest.skip(
-            "Locust needs an environment of its own: python -m venv .venv/locust && "
-            ".venv/locust/bin/pip install locust grpcio protobuf; STEPSTREAM_LOCUST names another place"
-        )
-    serve = (*SERVE_COMMAND, "--model-store", str(ROOT / "model_store"), "--no-verify-certificates")
-    with running_server(serve) as address:
-        made = subprocess.run(
-            (
-                *(LOCUST, "-f", SCRIPTS / "locustfile.py", "--host", address, "--headless", "--json"),
-                *("--users", "4", "--spawn-rate", "4", "--run-time", "3s", "--stop-timeout", "20"),
-            ),
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert made.returncode == 0, made.stderr
-    lines = {line["name"]: line for line in json.loads(made.stdout[made.stdout.index("[") :])}
-    assert lines.keys() == {"first token", "whole"}
-    assert lines["whole"]["num_requests"] == lines["first token"]["num_requests"] > 0
-    assert lines["whole"]["num_failures"] == 0
-    assert lines["whole"]["total_content_length"] >= 5 * lines["whole"]["num_requests"]
 
 
 def test_the_locust_file_imports_nothing_but_locust_grpc_and_the_protocol() -> None:
