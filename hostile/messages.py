@@ -12,7 +12,8 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from hostile.texts import HOSTILE_NAMES, MODEL, text
+from hostile.texts import HOSTILE_NAMES, MODEL, VERSIONS, text
+from service.validation import MODEL_FIELDS
 
 _SMALL = (0, 1, 2, 3, 5)
 _INT32 = (*_SMALL, -1, 8, 31, 32, 33, 256, 2**31 - 1, -(2**31))
@@ -30,7 +31,7 @@ EDGES: dict[int, tuple[Any, ...]] = {
 }
 """By FieldDescriptor.cpp_type; strings and bytes are texts."""
 NAMES = (*(MODEL,) * 24, "tiny2", *HOSTILE_NAMES)
-"""What stands in a field called `model`."""
+"""What stands in a field that names a model."""
 
 
 def fill(message: Message, order: random.Random, *, share: float = 0.3) -> Message:
@@ -46,11 +47,30 @@ def fill(message: Message, order: random.Random, *, share: float = 0.3) -> Messa
 
 def is_main(field: Any) -> bool:
     """Whether a request without it is refused before anything else is looked at."""
-    return field.name in ("model", "text", "texts", "pairs", "source", "target", "start")
+    return names_model(field) or field.name in ("text", "texts", "pairs", "source", "target", "start", "inputs")
+
+
+def names_model(field: Any) -> bool:
+    """Whether a field of a request names a model; what is within one, such as a tensor, has a name of its own."""
+    return field.name in MODEL_FIELDS and field.containing_type.containing_type is None
+
+
+def names_version(field: Any) -> bool:
+    """Whether a field has a version, or a label of one, as a text."""
+    return field.name in ("version", "model_version") and field.cpp_type == FieldDescriptor.CPPTYPE_STRING
+
+
+def is_map(field: Any) -> bool:
+    """Whether a field is a map, whose entries have a `key` and a `value`."""
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _set(message: Message, field: Any, order: random.Random, share: float) -> None:
     place = getattr(message, field.name)
+    if is_map(field):
+        entry = field.message_type.fields_by_name
+        fill(place[value_of(entry["key"], order)], order, share=share)
+        return
     if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
         fill(place.add() if field.is_repeated else place, order, share=share / 2)
         if not field.is_repeated:
@@ -66,7 +86,10 @@ def _set(message: Message, field: Any, order: random.Random, share: float) -> No
 def value_of(field: Any, order: random.Random) -> Any:
     """A value that the field can hold, likely one at an edge."""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        value = order.choice(NAMES) if field.name == "model" else text(order)
+        if names_model(field):
+            value = order.choice(NAMES)
+        else:
+            value = order.choice(VERSIONS) if names_version(field) else text(order)
         return value.encode() if field.type == FieldDescriptor.TYPE_BYTES else value
     edges = EDGES[field.cpp_type]
     return order.choice(edges[: len(_SMALL)] if order.random() < 0.5 else edges)

@@ -42,6 +42,8 @@ HOSTILE_NAMES = (
     "x" * 10_240,
     "",
 )
+VERSIONS = ("1", "", "0", "2", "9999999999", "-1", "1.0", "stable", "\u0661", "x" * 300, MARKER)
+"""Where a version is a text: numbers, labels, and what is neither."""
 
 
 def sentences(order: random.Random, number: int) -> list[str]:

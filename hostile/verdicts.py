@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import grpc
 
 from hostile.texts import MARKER
+from service.pb import inference_pb2
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a call ended, or one request of a stream."""
+
+    code: grpc.StatusCode
+    details: str
+
 
 PERMITTED = frozenset(
     {
@@ -35,3 +46,12 @@ def told_internals(details: str) -> str | None:
         if pattern.search(details):
             return what
     return None
+
+
+def refusal_in(response: object) -> Status | None:
+    """How one request of a stream for inference failed, by its last response; None of any other message. A refusal
+    without a status counts as UNKNOWN."""
+    if not isinstance(response, inference_pb2.ModelStreamInferResponse) or not response.error_message:
+        return None
+    name = response.infer_response.parameters["grpc_status"].string_param
+    return Status(getattr(grpc.StatusCode, name, grpc.StatusCode.UNKNOWN), response.error_message)

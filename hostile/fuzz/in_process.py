@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from hostile.methods import METHODS, Method
+from hostile.verdicts import Status, refusal_in
 from service.engine.editing import EditableTranslation
 from service.engine.pool import EnginePool
 from service.engine.request import StepResult
@@ -29,14 +30,6 @@ from service.settings import Settings
 REACHED = "the engine was reached"
 TURNS_FOR_EDITS = 20
 """Turns of the event loop until a translation to edit is refused, for its edits to arrive."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a call ended."""
-
-    code: grpc.StatusCode
-    details: str
 
 
 class InProcess:
@@ -54,8 +47,9 @@ class InProcess:
         EnginePool.translate = _refused  # type: ignore[method-assign]
         EnginePool.translate_editable = _refused_editable  # type: ignore[method-assign]
 
-    def call(self, method: Method, requests: Sequence[bytes]) -> Status:
-        """Raises whatever the server does not turn into a status."""
+    def call(self, method: Method, requests: Sequence[bytes]) -> list[Status]:
+        """How the requests of a stream that failed by themselves ended, then the call. Raises whatever the server does
+        not turn into a status."""
         return self._loop.run_until_complete(_answer(self._handlers[method.path], method, requests))
 
 
@@ -117,6 +111,7 @@ class _Context:
 
     def __init__(self) -> None:
         self.status = Status(grpc.StatusCode.OK, "")
+        self.refusals: list[Status] = []
 
     def peer(self) -> str:
         return "ipv4:127.0.0.1:1"
@@ -134,14 +129,16 @@ class _Context:
 
     async def send_initial_metadata(self, metadata: object) -> None: ...
 
-    async def write(self, message: object) -> None: ...
+    async def write(self, message: object) -> None:
+        if (refusal := refusal_in(message)) is not None:
+            self.refusals.append(refusal)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: object = ()) -> NoReturn:
         self.status = Status(code, details)
         raise grpc.aio.AbortError
 
 
-async def _answer(handler: Any, method: Method, requests: Sequence[bytes]) -> Status:
+async def _answer(handler: Any, method: Method, requests: Sequence[bytes]) -> list[Status]:
     decode = handler.request_deserializer or (lambda data: data)
     context = _Context()
     try:
@@ -156,7 +153,7 @@ async def _answer(handler: Any, method: Method, requests: Sequence[bytes]) -> St
             await outcome
     except grpc.aio.AbortError:
         pass
-    return context.status
+    return [*context.refusals, context.status]
 
 
 def _behavior(handler: Any, method: Method) -> Any:

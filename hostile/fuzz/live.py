@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hostile.fuzz.frames import answers, conversation
 from hostile.fuzz.strategies import LONG_S, Call, calls
 from hostile.server import ServerProcess
-from hostile.verdicts import CLIENT_GAVE_UP, PERMITTED, told_internals
+from hostile.verdicts import CLIENT_GAVE_UP, Status, refusal_in, told_internals
 
 HANG_S = 3 * LONG_S
 """A call that has no status by then never gets one."""
@@ -88,21 +88,17 @@ class Live:
     async def _call(self, channel: grpc.aio.Channel, call: Call) -> None:
         try:
             async with asyncio.timeout(HANG_S):
-                code, details = await _send(channel, call)
+                *refusals, ended = await _send(channel, call)
         except TimeoutError:
             raise ViolationError(f"{call.method.path} hangs") from None
-        if call.method.requests_stream and (code, details) == CLIENT_GAVE_UP:
+        for refusal in refusals:
+            self.statuses[f"{refusal.code.name} to one request of a stream"] += 1
+            _require_permitted(call, refusal)
+        if call.method.requests_stream and (ended.code, ended.details) == CLIENT_GAVE_UP:
             self.statuses["none, since the client gave up"] += 1
             return
-        self.statuses[code.name] += 1
-        permitted = PERMITTED
-        if call.timeout_s < LONG_S:
-            permitted |= {grpc.StatusCode.DEADLINE_EXCEEDED}
-        if call.cancel_after_s is not None:
-            permitted |= {grpc.StatusCode.CANCELLED}
-        if code not in permitted:
-            raise ViolationError(f"{call.method.path} ends with {code.name}: {details}")
-        _require_silence(details)
+        self.statuses[ended.code.name] += 1
+        _require_permitted(call, ended)
 
     async def _converse(self, number: int) -> None:
         for code, details in await answers(self._host, self._port, conversation(random.Random(number))):
@@ -111,6 +107,17 @@ class Live:
                 raise ViolationError(f"the connection of seed {number} gets UNKNOWN: {details}")
             _require_silence(details)
         self.num_connections += 1
+
+
+def _require_permitted(call: Call, status: Status) -> None:
+    permitted = call.method.permitted
+    if call.timeout_s < LONG_S:
+        permitted |= {grpc.StatusCode.DEADLINE_EXCEEDED}
+    if call.cancel_after_s is not None:
+        permitted |= {grpc.StatusCode.CANCELLED}
+    if status.code not in permitted:
+        raise ViolationError(f"{call.method.path} ends with {status.code.name}: {status.details}")
+    _require_silence(status.details)
 
 
 def _require_silence(details: str) -> None:
@@ -122,7 +129,9 @@ async def _open(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),))
 
 
-async def _send(channel: grpc.aio.Channel, call: Call) -> tuple[grpc.StatusCode, str]:
+async def _send(channel: grpc.aio.Channel, call: Call) -> list[Status]:
+    """How the requests of a stream that failed by themselves ended, then the call."""
+    refusals = []
     metadata = (("x-request-id", call.request_id),) if call.request_id is not None else None
     sides = (
         "stream" if streams else "unary" for streams in (call.method.requests_stream, call.method.responses_stream)
@@ -135,13 +144,14 @@ async def _send(channel: grpc.aio.Channel, call: Call) -> tuple[grpc.StatusCode,
         running.cancel()
     try:
         if call.method.responses_stream:
-            async for _ in running:
-                pass
+            async for message in running:
+                if (refusal := refusal_in(call.method.response.FromString(message))) is not None:
+                    refusals.append(refusal)
         else:
             await running
     except (grpc.aio.AioRpcError, asyncio.CancelledError):
         pass
-    return await running.code(), await running.details() or ""
+    return [*refusals, Status(await running.code(), await running.details() or "")]
 
 
 async def _each(requests: Sequence[bytes]) -> Any:

@@ -22,10 +22,10 @@ from google.protobuf.message import DecodeError
 
 from hostile.fuzz.in_process import REACHED, InProcess
 from hostile.fuzz.inputs import LONGEST, join, split
-from hostile.messages import fill
 from hostile.methods import METHODS
+from hostile.requests import fill_request
 from hostile.serving import BREAK
-from hostile.verdicts import PERMITTED, told_internals
+from hostile.verdicts import told_internals
 
 
 class CrashError(Exception):
@@ -44,13 +44,13 @@ class Target:
         if not data:
             return
         method, requests = split(data)
-        status = self._server.call(method, requests)
-        outcome = "reached the engine" if status.details == REACHED else status.code.name
-        self.counts[outcome] = self.counts.get(outcome, 0) + 1
-        if status.code not in PERMITTED:
-            raise CrashError(f"{method.path}: {status.code.name}: {status.details}")
-        if what := told_internals(status.details):
-            raise CrashError(f"{method.path}: {status.code.name} tells {what}: {status.details}")
+        for status in self._server.call(method, requests):
+            outcome = "reached the engine" if status.details == REACHED else status.code.name
+            self.counts[outcome] = self.counts.get(outcome, 0) + 1
+            if status.code not in method.permitted:
+                raise CrashError(f"{method.path}: {status.code.name}: {status.details}")
+            if what := told_internals(status.details):
+                raise CrashError(f"{method.path}: {status.code.name} tells {what}: {status.details}")
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
@@ -69,7 +69,7 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         message.MergeFromString(changed[place])
     except DecodeError:
         return bytes(atheris.Mutate(data, max_size))
-    changed[place] = fill(message, order, share=0.1).SerializeToString()
+    changed[place] = fill_request(message, order, share=0.1).SerializeToString()
     return join(method, tuple(changed))[:max_size]
 
 

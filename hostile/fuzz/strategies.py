@@ -11,9 +11,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
-from hostile.messages import EDGES, NAMES, is_main, mutate
+from hostile.messages import EDGES, NAMES, is_main, is_map, mutate, names_model, names_version
 from hostile.methods import METHODS, Method
-from hostile.texts import EDGE_TEXTS, MARKER, PLACEHOLDERS, WORDS
+from hostile.requests import LISTS, PARAMETER_FIELDS, PARAMETER_NAMES, Parameter, fit_together, parameters_of
+from hostile.texts import EDGE_TEXTS, MARKER, PLACEHOLDERS, VERSIONS, WORDS
+from service.pb import inference_pb2, translation_pb2
 
 LONG_S = 60.0
 """A deadline that no request of these may reach."""
@@ -28,7 +30,7 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32),
     FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
 }
-_TRANSLATING = tuple(method for method in METHODS if method.path.endswith(("Translate", "Interactive")))
+_TRANSLATING = tuple(method for method in METHODS if method.path.endswith(("Translate", "Interactive", "Infer")))
 _SENTENCES = st.lists(st.sampled_from((*WORDS, *PLACEHOLDERS, MARKER)), max_size=8).map(" ".join)
 TEXTS = st.one_of(_SENTENCES, _SENTENCES, st.sampled_from(EDGE_TEXTS), st.text(max_size=40))
 
@@ -49,7 +51,7 @@ def calls(draw: st.DrawFn) -> Call:
     """Any method with what it takes, sometimes damaged."""
     method = draw(st.sampled_from((*METHODS, *_TRANSLATING)))
     number = draw(st.integers(1, 4)) if method.requests_stream else 1
-    requests = [draw(messages(method.request.DESCRIPTOR)).SerializeToString() for _ in range(number)]
+    requests = [draw(_request(method.request.DESCRIPTOR)).SerializeToString() for _ in range(number)]
     if draw(st.integers(0, 7)) == 7:
         order = random.Random(draw(st.integers(0, 2**32)))
         requests = [mutate(request, order) for request in requests]
@@ -60,6 +62,27 @@ def calls(draw: st.DrawFn) -> Call:
         draw(st.sampled_from((None, None, None, 0.0, 0.01, 0.1))),
         draw(st.none() | st.sampled_from(("one", "two")) | st.text(st.characters(min_codepoint=32, max_codepoint=126))),
     )
+
+
+@st.composite
+def _request(draw: st.DrawFn, descriptor: Any) -> Message:
+    """One for inference mostly has parts that fit together."""
+    request = draw(messages(descriptor))
+    if isinstance(request, inference_pb2.ModelInferRequest) and draw(st.integers(0, 7)):
+        parameters = list(parameters_of(draw(messages(translation_pb2.DecodingOptions.DESCRIPTOR))))
+        parameters += draw(st.lists(_odd_parameters(), max_size=1))
+        texts = draw(st.lists(TEXTS, min_size=1, max_size=3) | TEXTS.map(lambda text: [text]))
+        fit_together(request, texts, parameters, is_raw=draw(st.booleans()))
+    return request
+
+
+@st.composite
+def _odd_parameters(draw: st.DrawFn) -> Parameter:
+    field = draw(st.sampled_from(PARAMETER_FIELDS))
+    values = _one_value(field)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        values |= st.sampled_from(LISTS)
+    return Parameter(draw(st.sampled_from(PARAMETER_NAMES)), field.name, draw(values))
 
 
 def messages(descriptor: Any) -> st.SearchStrategy[Message]:
@@ -79,6 +102,10 @@ def messages(descriptor: Any) -> st.SearchStrategy[Message]:
 
 
 def _values(field: Any) -> st.SearchStrategy[Any]:
+    if is_map(field):
+        entry = field.message_type.fields_by_name
+        keys = _one_value(entry["key"]).filter(lambda key: key != MARKER)  # an unknown parameter's name may be told
+        return st.dictionaries(keys, _one_value(entry["value"]), max_size=3)
     one = _one_value(field)
     return st.lists(one, max_size=3) if field.is_repeated else one
 
@@ -90,6 +117,8 @@ def _one_value(field: Any) -> st.SearchStrategy[Any]:
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
             return st.binary(max_size=40)
         case FieldDescriptor.CPPTYPE_STRING:
-            return st.sampled_from(NAMES) if field.name == "model" else TEXTS
+            if names_model(field):
+                return st.sampled_from(NAMES)
+            return st.sampled_from(VERSIONS) if names_version(field) else TEXTS
     edges = st.sampled_from(EDGES[field.cpp_type])
     return edges | _RANGES[field.cpp_type] if field.cpp_type in _RANGES else edges

@@ -18,7 +18,6 @@ from hostile.soak.restarts import restart
 from hostile.soak.swaps import swap
 from hostile.soak.world import BUSY, World
 from hostile.texts import HOSTILE_NAMES, MODEL, WORDS, sentences
-from hostile.verdicts import PERMITTED
 from service.pb import translation_pb2 as pb
 
 Scenario = Callable[[World, random.Random], Awaitable[None]]
@@ -128,7 +127,7 @@ async def garbage(world: World, order: random.Random) -> None:
             return b""
         return bytes(await call)
 
-    await world.settled("garbage", replica, send(), PERMITTED)
+    await world.settled("garbage", replica, send(), method.permitted)
 
 
 async def names(world: World, order: random.Random) -> None:
