@@ -94,6 +94,8 @@ class Texts:
 
 
 Send = Callable[["TranslationServiceAsyncStub", Texts, str, Answer], Awaitable[None]]
+Client = Callable[[grpc.aio.Channel, random.Random, list[Answer]], Awaitable[None]]
+"""One client, which never ends by itself: its connection, an order of its own, and where its answers go."""
 
 
 async def stream(stub: TranslationServiceAsyncStub, texts: Texts, sentence: str, answer: Answer) -> None:
@@ -117,15 +119,26 @@ async def closed_loop(
     address: str, texts: Texts, send: Send, *, num_clients: int, warm_up_s: float, measured_s: float
 ) -> Window:
     """num_clients clients, each with sentences in an order of its own; measured after a time to warm up."""
-    answers: list[Answer] = []
 
-    async def client(stub: TranslationServiceAsyncStub, order: random.Random) -> None:
+    async def client(channel: grpc.aio.Channel, order: random.Random, answers: list[Answer]) -> None:
+        stub = TranslationServiceStub(channel)
         while True:
             answer = Answer(time.perf_counter())
             answers.append(answer)
             await send(stub, texts, order.choice(texts.sentences), answer)
 
-    async with _connected(address) as stub, _ended(client(stub, random.Random(i)) for i in range(num_clients)):
+    return await closed_loop_of(address, client, num_clients=num_clients, warm_up_s=warm_up_s, measured_s=measured_s)
+
+
+async def closed_loop_of(
+    address: str, client: Client, *, num_clients: int, warm_up_s: float, measured_s: float
+) -> Window:
+    """As `closed_loop`, of clients of any kind."""
+    answers: list[Answer] = []
+    async with (
+        _connected(address) as channel,
+        _ended(client(channel, random.Random(i), answers) for i in range(num_clients)),
+    ):
         await asyncio.sleep(warm_up_s)
         start = time.perf_counter()
         await asyncio.sleep(measured_s)
@@ -143,19 +156,20 @@ async def open_loop(address: str, texts: Texts, send: Send, arrivals: Sequence[f
         answers.append(answer)
         await send(stub, texts, sentence, answer)
 
-    async with _connected(address) as stub:
+    async with _connected(address) as channel:
+        stub = TranslationServiceStub(channel)
         start = time.perf_counter()
         await asyncio.gather(*(client(stub, start + at, order.choice(texts.sentences)) for at in arrivals))
         return Window(start, time.perf_counter(), answers)
 
 
 @asynccontextmanager
-async def _connected(address: str) -> AsyncIterator[TranslationServiceAsyncStub]:
+async def _connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
     target = target_of(address)
     async with grpc.aio.insecure_channel(target.name, options=(*OWN_CONNECTION, *target.options)) as channel:
         await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
         with _uncollected():
-            yield TranslationServiceStub(channel)
+            yield channel
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import grpc
 from benchmarks.capacity.clients import Traffic, options, run_clients
 from benchmarks.capacity.costs import Costs, ServingCost
 from benchmarks.capacity.fitting import Fit, fit
+from benchmarks.faces import cpu_seconds
 from benchmarks.load import Window
 from benchmarks.pinning import on_core
 from benchmarks.servers import ours
@@ -80,11 +80,11 @@ def measure_serving(server: ServerProcess, model: Model, costs: Costs, *, core: 
         traffic = Traffic(server.address, model.name, sentences, WINDOW_S)
         for num_clients in CLIENTS:
             for target_length in (SHORT, model.target_length):
-                before = _cpu_seconds(server.pid)
+                before = cpu_seconds(server.pid)
                 closed = replace(traffic, num_clients=num_clients, target_length=target_length)
                 (window,) = run_clients([(core, closed)])
                 span = window.end - min(answer.sent_at for answer in window.answers)
-                busy = span if is_shared else _cpu_seconds(server.pid) - before
+                busy = span if is_shared else cpu_seconds(server.pid) - before
                 work = _work(window, span)
                 if (left := busy - work.graph_seconds(costs)) > 0:
                     terms.append((work.tokens, work.requests))
@@ -119,9 +119,3 @@ def _work(window: Window, span: float) -> _Work:
     tokens = sum(len(answer.arrivals) for answer in answers)
     gaps = [later - earlier for answer in answers for earlier, later in pairwise(answer.arrivals)]
     return _Work(tokens, len(answers), max(1.0, tokens * statistics.mean(gaps) / span))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Of all threads of a process, so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -56,7 +56,7 @@ class InferenceServicer(DescribingServicer):
     async def ModelStreamInfer(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        def steps(request: pb.ModelInferRequest) -> AsyncGenerator[pb.ModelInferResponse, None]:
+        def steps(request: pb.ModelInferRequest) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
             return self._steps(request, context)
 
         responses = responses_of(
@@ -72,7 +72,7 @@ class InferenceServicer(DescribingServicer):
 
     async def _steps(
         self, request: pb.ModelInferRequest, context: Context
-    ) -> AsyncGenerator[pb.ModelInferResponse, None]:
+    ) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
         wanted = asked(request, STREAM_OUTPUTS)
         translate, parameters = stream_request(request, wanted)
         self._limits.check(translate)

@@ -22,7 +22,7 @@ MAX_UNSENT = 64
 METHOD = "ModelStreamInferRequest"
 """What the call of one request is counted as, beside the stream's own."""
 
-Steps = Callable[[pb.ModelInferRequest], AsyncGenerator[pb.ModelInferResponse, None]]
+Steps = Callable[[pb.ModelInferRequest], AsyncGenerator[pb.ModelStreamInferResponse, None]]
 """The responses of one request; raises ServiceError."""
 
 
@@ -149,7 +149,7 @@ class _Stream:
                 self._rules.gate(call.client)
                 async with aclosing(self._steps(request)) as steps:
                     async for step in steps:
-                        await self._outbox.put(pb.ModelStreamInferResponse(infer_response=step))
+                        await self._outbox.put(step)
             call.code = grpc.StatusCode.OK.name
         except (Exception, asyncio.CancelledError) as error:
             if (told := told_of(error, call)) is None:

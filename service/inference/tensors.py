@@ -69,13 +69,25 @@ def _elements(request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferI
 
 def add_output(response: pb.ModelInferResponse, name: str, elements: Elements, datatype: str, *, is_raw: bool) -> None:
     """One output of shape [len(elements)], typed or raw."""
-    tensor = response.outputs.add(name=name, datatype=datatype, shape=[len(elements)])
+    declare_output(response, name, datatype, len(elements))
+    add_elements(response, -1, elements, datatype, is_raw=is_raw)
+
+
+def declare_output(response: pb.ModelInferResponse, name: str, datatype: str, length: int) -> None:
+    """One output of shape [length], without its elements."""
+    response.outputs.add(name=name, datatype=datatype, shape=[length])
+
+
+def add_elements(
+    response: pb.ModelInferResponse, place: int, elements: Elements, datatype: str, *, is_raw: bool
+) -> None:
+    """Of the output at a place, typed or raw; raw ones of several outputs in the order of these."""
     if is_raw:
         response.raw_output_contents.append(_raw(elements, datatype))
     elif datatype == BYTES:
-        tensor.contents.bytes_contents.extend(str(text).encode() for text in elements)
+        response.outputs[place].contents.bytes_contents.extend(str(text).encode() for text in elements)
     else:
-        tensor.contents.fp32_contents.extend(map(float, elements))
+        response.outputs[place].contents.fp32_contents.extend(map(float, elements))
 
 
 def _raw(elements: Elements, datatype: str) -> bytes:

@@ -51,6 +51,11 @@ class Ended:
         self.codes.append((call.method, call.code))
 
 
+def step(request_id: str, model_name: str = "") -> pb.ModelStreamInferResponse:
+    response = pb.ModelInferResponse(id=request_id, model_name=model_name)
+    return pb.ModelStreamInferResponse(infer_response=response)
+
+
 class Model:
     """Brings two steps for each request; "wrong" is refused, "broken" raises what nobody foresaw, "slow" waits."""
 
@@ -59,18 +64,18 @@ class Model:
         self.deadlines: dict[str, float | None] = {}
         self.running: set[str] = set()
 
-    async def steps(self, request: pb.ModelInferRequest) -> AsyncGenerator[pb.ModelInferResponse, None]:
+    async def steps(self, request: pb.ModelInferRequest) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
         self.deadlines[request.id] = find_call().deadline
         self.running.add(request.id)
         try:
-            yield pb.ModelInferResponse(id=request.id)
+            yield step(request.id)
             if request.id == "wrong":
                 raise InvalidRequestError("this is wrong")
             if request.id == "broken":
                 raise ValueError("nobody foresaw this")
             if request.id.startswith("slow"):
                 await self.go.wait()
-            yield pb.ModelInferResponse(id=request.id, model_name="last")
+            yield step(request.id, model_name="last")
         finally:
             self.running.discard(request.id)
 
