@@ -32,7 +32,9 @@ async def write_all(
         if not task.done() and not writing.end_after_this():
             task.cancel()
             await asyncio.wait((task,))
-    task.result()
+        failed = task.done() and not task.cancelled() and task.exception()
+    if failed:
+        raise failed
 
 
 class _Writing(Generic[_Message]):
