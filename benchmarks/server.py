@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from grpc_health.v1 import health
+from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from benchmarks.until_stopped import serve_until_stopped
@@ -18,6 +18,7 @@ from service.interceptors import StatusInterceptor
 from service.loading import assemble
 from service.metrics import Metrics
 from service.model.onnx_model import OnnxModel
+from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import add_TranslationServiceServicer_to_server
 from service.registry import Registry
 from service.security.access import Access
@@ -25,6 +26,9 @@ from service.servicer import TranslationServicer
 from service.settings import Settings
 from service.transport import server_options
 from service.validation import Limits
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
+"""Clients of several replicas call only those whose health says that they serve it."""
 
 
 async def serve(folder: Path) -> None:
@@ -49,7 +53,9 @@ async def serve(folder: Path) -> None:
     server = accepting_server(interceptors=(interceptor,), options=options)
     servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
-    add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    health_servicer = health.aio.HealthServicer()
+    await health_servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    add_HealthServicer_to_server(health_servicer, server)
     await serve_until_stopped(server)
     await model.engine.stop()
 
