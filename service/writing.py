@@ -32,9 +32,9 @@ async def write_all(
         if not task.done() and not writing.end_after_this():
             task.cancel()
             await asyncio.wait((task,))
-        failed = task.done() and not task.cancelled() and task.exception()
-    if failed:
-        raise failed
+        if task.done() and not task.cancelled():
+            task.exception()  # of a write that failed as its stream was cancelled, which nobody else asks for
+    task.result()
 
 
 class _Writing(Generic[_Message]):
