@@ -1,5 +1,5 @@
-"""Notices that a port takes no connections any more. gRPC closes the socket by itself when accept(2) fails in a way that
-it does not know, and goes on serving the connections that it has: nobody new would ever reach the server."""
+"""Notices that a port takes no connections any more. gRPC closes the socket by itself when accept(2) fails in a way
+that it does not know, and goes on serving the connections that it has: nobody new would ever reach the server."""
 
 from __future__ import annotations
 
