@@ -49,7 +49,7 @@ def publish(
     """
     signing_key = None if key is None else read_private_key(key)
     config, model = _load(checkpoint)
-    name = name or config.name
+    name = config.name if name is None else name
     number = free_version(model_store, name, version)
     languages = config.data.source_language, config.data.target_language
     if corpora is not None:
