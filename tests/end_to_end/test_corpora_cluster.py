@@ -17,7 +17,7 @@ import pytest
 
 from hostile.ports import free_port
 from service.corpora.arguments import NEEDED
-from service.corpora.cluster import LOOPBACK_ALONE, QUIET
+from service.corpora.cluster import QUIET
 from tests.end_to_end.test_corpora import LIMIT_S, descendants, is_running, started, translated, wait_until
 
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
@@ -32,11 +32,9 @@ pytestmark = pytest.mark.skipif(
 
 @contextmanager
 def node(folder: Path, *arguments: str) -> Iterator[int]:
-    """A node of one processor, on the loopback alone, of which nothing is left at the end; its process."""
+    """A node of one processor, of which nothing is left at the end; its process."""
     with (folder / f"{len(list(folder.iterdir()))}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*RAY_START, *EACH, *arguments], stdout=log, stderr=log, env=os.environ | QUIET | LOOPBACK_ALONE
-        )
+        process = subprocess.Popen([*RAY_START, *EACH, *arguments], stdout=log, stderr=log, env=os.environ | QUIET)
     try:
         wait_until(lambda: process.poll() is not None or b"Ray runtime started" in Path(log.name).read_bytes())
         assert process.poll() is None, Path(log.name).read_text()
