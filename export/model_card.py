@@ -61,7 +61,7 @@ def _architecture(config: TrainingConfiguration) -> str:
     model = config.model
     if model.family == "transformer":
         return (
-            f"a pre-norm Transformer with {model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder "
+            f"a {'pre' if model.norm_position == 'before' else 'post'}-norm Transformer with {model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder "
             f"layers, hidden size {model.hidden_size}, {model.num_heads} heads"
         )
     cell, attention = model.cell.upper(), model.attention
