@@ -65,7 +65,7 @@ class TransformerConfiguration(_Section):
     def _check(self) -> Self:
         if self.hidden_size % 2 or self.hidden_size < 4:
             raise ValueError("hidden_size must be even and at least 4")
-        if self.head_size is None and (self.hidden_size % self.num_heads or self.encoder_num_heads):
+        if self.head_size is None and any(self.hidden_size % n for n in (self.num_heads, self.encoder_num_heads or 1)):
             raise ValueError("without a head_size, hidden_size must be a multiple of num_heads, the encoder's as well")
         if self.max_distance <= self.num_buckets // 2:
             raise ValueError("max_distance must be above half of num_buckets")

@@ -5,6 +5,7 @@ ExportError
     CorpusError                  a corpus cannot be read or fetched
     DivergedError                the processes of a training no longer hold the same weights
     CheckpointError              a folder holds no usable checkpoint
+    ImportedModelError           a folder of another library holds no model that can be imported
     PublishError                 a version cannot be placed in the model store
         VersionExistsError       it is there already
     SigningError                 a key cannot be made or read
@@ -36,6 +37,10 @@ class DivergedError(ExportError):
 
 class CheckpointError(ExportError):
     """A folder holds no usable checkpoint."""
+
+
+class ImportedModelError(ExportError):
+    """A folder of another library holds no model that can be imported, or one of a kind that is not supported."""
 
 
 class PublishError(ExportError):

@@ -16,10 +16,11 @@ def sinusoidal_positions(length: int, hidden: int, rates: Sinusoids = "tensor2te
     hidden / 2 steps in the paper (Vaswani et al. 2017, section 3.5), in one fewer in tensor2tensor."""
     half = hidden // 2
     if rates == "vaswani":
-        places = torch.arange(length, dtype=torch.float64)
-        angles = places[:, None] / 10_000.0 ** (torch.arange(half, dtype=torch.float64) / half)
+        places = torch.arange(length, dtype=torch.float64, device="cpu")
+        angles = places[:, None] / 10_000.0 ** (torch.arange(half, dtype=torch.float64, device="cpu") / half)
     else:
-        angles = torch.arange(length)[:, None] * torch.exp(torch.arange(half) * (-math.log(10_000.0) / (half - 1)))
+        falling = torch.arange(half, device="cpu") * (-math.log(10_000.0) / (half - 1))
+        angles = torch.arange(length, device="cpu")[:, None] * torch.exp(falling)
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
@@ -54,7 +55,7 @@ class RelativePositions(nn.Module):
 
     def _bucket_of_each_distance(self, num_buckets: int) -> Tensor:
         """Half of the buckets are one distance each, the others grow by a constant factor up to max_distance."""
-        distances = torch.arange(self._max_distance + 1)
+        distances = torch.arange(self._max_distance + 1, device="cpu")
         size = num_buckets // 2 if self._bidirectional else num_buckets
         exact = size // 2
         growing = torch.log(distances.float() / exact) / math.log(self._max_distance / exact) * (size - exact)

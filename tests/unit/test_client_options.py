@@ -109,7 +109,7 @@ def test_sampling_is_asked_for_even_where_all_of_it_is_the_default():
 
 
 def test_the_defaults_are_those_that_the_proto_file_gives():
-    assert (GREEDY.length_penalty, GREEDY.patience, GREEDY.repetition_penalty) == (1.0, 1.0, 1.0)
+    assert (GREEDY.length_penalty, GREEDY.patience, GREEDY.repetition_penalty) == (None, 1.0, 1.0)
     assert (Sampling().temperature, Sampling().top_p) == (1.0, 1.0)
 
 
