@@ -32,6 +32,8 @@ EVERY_OPTION = DecodingOptions(
     terms=(("e", "f g"), ("h",)),
     untranslated=("i", "j"),
     ignore_end_of_sequence=True,
+    source_language="k",
+    target_language="l",
 )
 AS_A_MESSAGE = pb.DecodingOptions(
     max_length=1,
@@ -55,6 +57,8 @@ AS_A_MESSAGE = pb.DecodingOptions(
     terms=[pb.Term(phrases=["e", "f g"]), pb.Term(phrases=["h"])],
     untranslated=["i", "j"],
     ignore_end_of_sequence=True,
+    source_language="k",
+    target_language="l",
 )
 
 
