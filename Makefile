@@ -169,12 +169,12 @@ lock: .venv/made ## Lock the requirements again from pyproject.toml (UPGRADE=--u
 	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@mkdir -p .venv/lock && printf '%s\n' 'hatchling>=1.27' 'editables>=0.5' > .venv/lock/build.in
 	@sed -nE 's/^([a-z0-9-]+==[^\\]*).*/\1/p' $(wildcard requirements/*.txt) | sort -u > .venv/lock/all.txt
-	$(LOCK) --no-header $(UPGRADE) pyproject.toml .venv/lock/build.in --extra cpu --extra load --extra plot --extra corpora --extra export --extra dev \
+	$(LOCK) --no-header $(UPGRADE) pyproject.toml .venv/lock/build.in --extra cpu --extra load --extra tokenizers --extra plot --extra corpora --extra export --extra import --extra dev \
 		--output-file .venv/lock/all.txt
 	$(LOCK_FILE) .venv/lock/build.in --output-file requirements/build.txt
 	$(LOCK_FILE) pyproject.toml --extra cpu --extra load --output-file requirements/cpu.txt
 	$(LOCK_FILE) pyproject.toml --extra cuda --extra load --output-file requirements/cuda.txt
-	$(LOCK_FILE) pyproject.toml --extra cpu --extra load --extra export --output-file requirements/export.txt \
+	$(LOCK_FILE) pyproject.toml --extra cpu --extra load --extra tokenizers --extra export --extra import --output-file requirements/export.txt \
 		$$($(call LEFT_OUT,torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+) .venv/lock/all.txt | sort -u)
 	$(LOCK_FILE) pyproject.toml --extra plot --extra corpora --extra dev --output-file requirements/dev.txt \
 		$$($(call LEFT_OUT,[a-z0-9-]+) requirements/build.txt requirements/export.txt | sort -u)

@@ -15,10 +15,32 @@ import torch
 from ctranslate2.specs import TransformerSpec
 from torch import Tensor, nn
 
+from export.configuration import TransformerConfiguration
 from export.models.contract import BEGIN_ID, END_ID, UNKNOWN_ID, TranslationModel
 from export.models.multi_head import MultiHeadAttention
-from export.models.transformer import DecoderLayer, EncoderLayer, FeedForward, Transformer
+from export.models.transformer import Transformer
+from export.models.transformer_layers import DecoderLayer, EncoderLayer, FeedForward
 
+ARRANGEMENT = (
+    "scaled_attention",
+    "head_size",
+    "encoder_num_heads",
+    "activation",
+    "gated",
+    "biases",
+    "norm",
+    "norm_position",
+    "final_norm",
+    "embedding_norm",
+    "positions",
+    "sinusoids",
+    "position_offset",
+    "embedding_scale",
+    "shared_embedding",
+    "tied_output",
+    "output_bias",
+)
+"""What the conversion takes as it is in every model that is trained here."""
 Quantization = Literal["float32", "int8", "int8_float32", "int16", "float16", "bfloat16"]
 
 
@@ -32,6 +54,8 @@ def convert(model: TranslationModel, folder: Path, quantization: Quantization = 
     """
     if not isinstance(model, Transformer):
         raise TypeError(f"CTranslate2 has no layers for {type(model).__name__}: only a Transformer can be converted")
+    if (field := _first_difference(model.config)) is not None:
+        raise TypeError(f"only the Transformer that is trained here is converted, and this one has another {field}")
     spec = _specify(model)
     spec.validate()
     spec.optimize(quantization=quantization)
@@ -57,6 +81,12 @@ def _tokens(ids: Sequence[int]) -> list[str]:
     return [str(each) for each in ids]
 
 
+def _first_difference(config: TransformerConfiguration) -> str | None:
+    """A field, other than sizes, that is not as this project trains its models; None where there is none."""
+    trained = TransformerConfiguration()
+    return next((field for field in ARRANGEMENT if getattr(config, field) != getattr(trained, field)), None)
+
+
 def _specify(model: Transformer) -> Any:
     config = model.config
     heads = _reported_heads(config.alignment_heads, config.num_heads)
@@ -67,7 +97,7 @@ def _specify(model: Transformer) -> Any:
         alignment_heads=len(heads),
     )
     _configure(spec, model)
-    embedding, positions = _copy(model.embedding.weight), _copy(model.position_encodings)
+    embedding, positions = _copy(model.embedding.weight), _copy(model.get_buffer("position_encodings"))
     spec.encoder.embeddings[0].weight = embedding
     spec.decoder.embeddings.weight = embedding
     spec.decoder.projection.weight = embedding
@@ -86,7 +116,7 @@ def _configure(spec: Any, model: Transformer) -> None:
     spec.config.bos_token = spec.config.decoder_start_token = tokens[BEGIN_ID]
     spec.config.eos_token = tokens[END_ID]
     spec.config.add_source_eos = False
-    spec.config.layer_norm_epsilon = model.encoder_norm.eps
+    spec.config.layer_norm_epsilon = model.config.norm_epsilon
 
 
 def _set_encoder(spec: Any, model: Transformer) -> None:
@@ -131,13 +161,14 @@ def _set_cross_attention(spec: Any, attention: MultiHeadAttention, first: Sequen
     _set_linear(spec.linear[2], attention.output.weight[:, rows], attention.output.bias)
 
 
-def _set_feed_forward(spec: Any, norm: nn.LayerNorm, feed_forward: FeedForward) -> None:
+def _set_feed_forward(spec: Any, norm: nn.Module, feed_forward: FeedForward) -> None:
     _set_norm(spec.layer_norm, norm)
     _set_linear(spec.linear_0, feed_forward.inner.weight, feed_forward.inner.bias)
     _set_linear(spec.linear_1, feed_forward.outer.weight, feed_forward.outer.bias)
 
 
-def _set_norm(spec: Any, norm: nn.LayerNorm) -> None:
+def _set_norm(spec: Any, norm: nn.Module) -> None:
+    assert isinstance(norm, nn.LayerNorm)
     spec.gamma, spec.beta = _copy(norm.weight), _copy(norm.bias)
 
 

@@ -5,6 +5,7 @@ It also chooses the golden sentences that a certificate carries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from service.model.certificate import Agreement, GoldenSentence, Quantization, S
 from service.model.greedy import Target, translate_greedily
 from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
-from service.model.rules import allowed, mask_rules
+from service.model.rules import allowed, model_rules
 from service.model.slots import Slots
 
 NUM_GOLDEN = 8
@@ -31,10 +32,19 @@ class Choice:
     margin: float
 
 
-def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max_rows: int = 64) -> list[list[Choice]]:
-    """What the model would choose at each step when it continues from the given targets instead."""
+def follow(
+    model: OnnxModel,
+    sources: Sources,
+    targets: Sequence[Target],
+    *,
+    prefixes: Sources | None = None,
+    max_rows: int = 64,
+) -> list[list[Choice]]:
+    """What the model would choose at each step when it continues from the given targets instead; what their prefixes
+    set has no rival."""
+    forced = prefixes or [()] * len(sources)
     choices: list[list[Choice]] = [[] for _ in sources]
-    rules = [mask_rules(model.manifest, source) for source in sources]
+    rules = [model_rules(model.manifest, source) for source in sources]
     for start in range(0, len(sources), max_rows):
         group = range(start, min(start + max_rows, len(sources)))
         slots = Slots(model, len(group))
@@ -43,7 +53,9 @@ def follow(model: OnnxModel, sources: Sources, targets: Sequence[Target], *, max
             following = []
             for i, row in zip(group, slots.step().rows(), strict=True):
                 target = targets[i].token_ids
-                if position < len(target):
+                if position < len(forced[i]):
+                    choices[i].append(Choice(target[position], math.inf))
+                elif position < len(target):
                     [(token_id, _)] = allowed(row, rules[i], target[:position], 1)
                     (best, first), (_, second) = row.best(2)
                     margin = first - second if token_id == best else 0.0
@@ -62,7 +74,7 @@ def measure_agreement(
         torch_model,
         sources,
         max_length=TORCH_MAX_LENGTH,
-        rules=[mask_rules(manifest, source) for source in sources],
+        rules=[model_rules(manifest, source) for source in sources],
     )
     identical = 0
     for source, wanted, target in zip(sources, expected, targets, strict=True):
@@ -78,9 +90,10 @@ def measure_quantization(
     targets: Sequence[Target],
     float32_targets: Sequence[Target],
     float32_scores: Scores | None,
+    prefixes: Sources | None = None,
 ) -> Quantization:
     """What `model` changes: whole targets, and single tokens after the same float32 target so far."""
-    followed = follow(model, sources, float32_targets)
+    followed = follow(model, sources, float32_targets, prefixes=prefixes)
     pairs = list(zip(followed, float32_targets, strict=True))
     flipped = sum(
         choice.token_id != token
@@ -105,20 +118,27 @@ def is_stable(one: Target, other: Target, tolerance: float) -> bool:
 
 
 def choose_golden(
-    model: OnnxModel, texts: Sequence[str], sources: Sources, targets: Sequence[Target]
+    model: OnnxModel,
+    texts: Sequence[str],
+    sources: Sources,
+    targets: Sequence[Target],
+    *,
+    prefixes: Sources | None = None,
 ) -> tuple[GoldenSentence, ...]:
     """Sentences of spread lengths among those whose every token wins clearly, so that another processor's
     rounding turns none of them."""
-    followed = follow(model, sources, targets)
+    begun = prefixes or [()] * len(sources)
+    followed = follow(model, sources, targets, prefixes=begun)
     golden = [
         GoldenSentence(
             text=text,
             source_ids=tuple(source),
+            target_prefix=tuple(prefix),
             target_ids=tuple(target.token_ids),
             log_probabilities=tuple(target.log_probabilities),
             smallest_margin=min(choice.margin for choice in choices),
         )
-        for text, source, target, choices in zip(texts, sources, targets, followed, strict=True)
+        for text, source, prefix, target, choices in zip(texts, sources, begun, targets, followed, strict=True)
     ]
     end_id = model.manifest.vocabulary.end_id
     finished = [sentence for sentence in golden if sentence.target_ids[-1] == end_id] or golden

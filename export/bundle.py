@@ -83,7 +83,6 @@ def write_manifest(
     folder: Path, config: TrainingConfiguration, model: TranslationModel, precision: Precision, name: str, version: int
 ) -> Manifest:
     """Write manifest.json for all other files that FOLDER holds."""
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
     manifest = Manifest(
         format=1,
         name=name,
@@ -109,13 +108,22 @@ def write_manifest(
         encoder=ENCODER_FILE,
         decoder_step=DECODER_STEP_FILE,
         certificate=CERTIFICATE_FILE,
-        states=tuple(
-            State(name=spec.name, kind=spec.kind, dtype="float32", axes=spec.axes) for spec in model.state_specs
-        ),
-        files={path.name: FileRecord(sha256=file_sha256(path), size=path.stat().st_size) for path in files},
+        states=states_of(model),
+        files=records_of(folder),
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def states_of(model: TranslationModel) -> tuple[State, ...]:
+    """A model's states as a manifest lists them."""
+    return tuple(State(name=spec.name, kind=spec.kind, dtype="float32", axes=spec.axes) for spec in model.state_specs)
+
+
+def records_of(folder: Path) -> dict[str, FileRecord]:
+    """Size and hash of every file but the manifest."""
+    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
+    return {path.name: FileRecord(sha256=file_sha256(path), size=path.stat().st_size) for path in files}
 
 
 def _masks(folder: Path, pieces: Sequence[str]) -> tuple[Mask, ...]:

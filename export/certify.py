@@ -156,6 +156,7 @@ def _score(model: OnnxModel, test_set: TestSet, targets: list[Target]) -> Scores
 
 
 def environment(model: OnnxModel) -> Environment:
+    """Where measurements of a model are made."""
     return Environment(
         stepstream=version("stepstream"),
         python=platform.python_version(),

@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except ModuleNotFoundError as error:
-        print(f"stepstream-export needs {error.name}: pip install 'stepstream[export]'", file=sys.stderr)
+        extra = "import" if error.name in ("transformers", "tokenizers") else "export"
+        print(f"stepstream-export needs {error.name}: pip install 'stepstream[{extra}]'", file=sys.stderr)
         return 1
     except (ExportError, ModelError, OSError) as error:
         print(f"stepstream-export {options.command}: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from service.model.placeholders import PLACEHOLDER
 
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 WholePiece = Annotated[
     str, Field(pattern=r"^[!-~]+$", description="ASCII without spaces, which no vocabulary rewrites")
@@ -24,16 +25,37 @@ class _Section(BaseModel):
 
 
 class TransformerConfiguration(_Section):
-    """A pre-norm Transformer with tied embeddings."""
+    """A Transformer: as long as nothing else is said, pre-norm with tied embeddings and sinusoidal positions."""
 
-    family: Literal["transformer"]
+    family: Literal["transformer"] = "transformer"
     hidden_size: PositiveInt = 128
     num_heads: PositiveInt = 4
+    encoder_num_heads: PositiveInt | None = Field(None, description="none: num_heads")
+    head_size: PositiveInt | None = Field(None, description="of each head; none: hidden_size / num_heads")
+    scaled_attention: bool = Field(True, description="queries are divided by the square root of head_size")
     feed_forward_size: PositiveInt = 256
+    encoder_feed_forward_size: PositiveInt | None = Field(None, description="none: feed_forward_size")
+    activation: Activation = "relu"
+    gated: bool = Field(False, description="the activation is of a second product, which multiplies the first")
+    biases: bool = Field(True, description="of all products in the layers")
     num_encoder_layers: PositiveInt = 4
     num_decoder_layers: PositiveInt = 4
+    norm: Literal["layer", "rms"] = "layer"
+    norm_position: Literal["before", "after"] = Field("before", description="of the norm and its sublayer")
+    norm_epsilon: PositiveFloat = 1e-5
+    final_norm: bool = Field(True, description="behind the last layer of encoder and decoder")
+    embedding_norm: bool = Field(False, description="behind the embeddings of encoder and decoder")
+    positions: Literal["sinusoidal", "learned", "relative"] = "sinusoidal"
+    sinusoids: Literal["tensor2tensor", "vaswani"] = Field("tensor2tensor", description="how fast their rates fall")
+    position_offset: int = Field(0, ge=0, description="of the first token, of sinusoidal positions")
+    num_buckets: int = Field(32, ge=4, multiple_of=4, description="of distances, of relative positions")
+    max_distance: PositiveInt = Field(128, description="farther ones share a bucket, of relative positions")
+    embedding_scale: PositiveFloat | None = Field(None, description="none: the square root of hidden_size")
+    shared_embedding: bool = Field(True, description="of source and target")
+    tied_output: bool = Field(True, description="the output layer is the target's embedding")
+    output_bias: bool = False
     dropout: Fraction = 0.2
-    max_positions: int = Field(512, ge=256, description="longest source or target, in tokens")
+    max_positions: int = Field(512, ge=16, description="longest source or target, in tokens")
     alignment_layer: int = Field(2, ge=0, description="decoder layer whose cross-attention is reported, from 0")
     alignment_heads: tuple[NonNegativeInt, ...] = Field(
         (), description="its heads, from 0, whose mean is reported; none named: all of them"
@@ -41,8 +63,12 @@ class TransformerConfiguration(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.hidden_size % self.num_heads or self.hidden_size % 2 or self.hidden_size < 4:
-            raise ValueError("hidden_size must be even, at least 4, and a multiple of num_heads")
+        if self.hidden_size % 2 or self.hidden_size < 4:
+            raise ValueError("hidden_size must be even and at least 4")
+        if self.head_size is None and any(self.hidden_size % n for n in (self.num_heads, self.encoder_num_heads or 1)):
+            raise ValueError("without a head_size, hidden_size must be a multiple of num_heads, the encoder's as well")
+        if self.max_distance <= self.num_buckets // 2:
+            raise ValueError("max_distance must be above half of num_buckets")
         if self.alignment_layer >= self.num_decoder_layers:
             raise ValueError("alignment_layer must be below num_decoder_layers")
         if len(set(self.alignment_heads)) < len(self.alignment_heads):

@@ -6,6 +6,7 @@ ExportError
     DivergedError                the processes of a training no longer hold the same weights
     CheckpointError              a folder holds no usable checkpoint
     ForeignError                 a mapping does not fit the graphs that it names, or they cannot be served
+    ImportedModelError           a folder of another library holds no model that can be imported
     PublishError                 a version cannot be placed in the model store
         VersionExistsError       it is there already
     SigningError                 a key cannot be made or read
@@ -41,6 +42,10 @@ class CheckpointError(ExportError):
 
 class ForeignError(ExportError):
     """A mapping does not fit the graphs and vocabularies that it names, or these cannot be served."""
+
+
+class ImportedModelError(ExportError):
+    """A folder of another library holds no model that can be imported, or one of a kind that is not supported."""
 
 
 class PublishError(ExportError):

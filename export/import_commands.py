@@ -1,4 +1,4 @@
-"""The commands `stepstream-export import`: models that others made, into the model store."""
+"""`stepstream-export import`: models that others made, into the model store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 def add_import(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("import", help="publish a model that others made")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    _add_hf(kinds)
     _add_onnx(kinds)
 
 
@@ -40,4 +41,52 @@ def _import_onnx(options: argparse.Namespace) -> int:
     foreign = read_manifest(folder).foreign
     assert foreign is not None
     print(foreign.sharing)
+    return 0
+
+
+def _add_hf(kinds: Commands[argparse.ArgumentParser]) -> None:
+    parser = kinds.add_parser(
+        "hf", help="a folder of transformers: MarianMT, M2M100 and NLLB, T5 and mT5, BART and mBART"
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="as save_pretrained or `hf download` makes it")
+    parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="(default: %(default)s)")
+    parser.add_argument("--name", help="of the model (default: the folder's)")
+    parser.add_argument("--version", type=int, help="(default: the next free number)")
+    parser.add_argument("--precision", choices=("int8", "fp32"), default="fp32", help="(default: %(default)s)")
+    parser.add_argument(
+        "--max-length", type=int, default=256, metavar="N", help="tokens of a text (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--source-language", metavar="CODE", help="of requests that name none (default: the tokenizer's)"
+    )
+    parser.add_argument("--target-language", metavar="CODE", help="in the same way")
+    parser.add_argument("--sentences", type=Path, metavar="FILE", help="to compare on, one a line (default: built in)")
+    parser.add_argument("--key", type=Path, metavar="PRIVATE.pem", help="sign the version with it")
+    parser.set_defaults(run=_import_hf)
+
+
+def _import_hf(options: argparse.Namespace) -> int:
+    from export.hf.importing import import_model
+    from service.model.certificate import read_certificate
+
+    lines = options.sentences.read_text(encoding="utf-8").splitlines() if options.sentences else []
+    folder = import_model(
+        options.folder,
+        model_store=options.model_store,
+        name=options.name,
+        version=options.version,
+        precision=options.precision,
+        longest=options.max_length,
+        source_language=options.source_language,
+        target_language=options.target_language,
+        sentences=[line for line in lines if line.strip()],
+        key=options.key,
+    )
+    original = read_certificate(folder / "certificate.json").original
+    assert original is not None
+    print(
+        f"{folder}: published, {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB; as "
+        f"{original.library}: {original.greedy.num_identical} of {original.greedy.num_sentences} greedy, "
+        f"{original.beam.num_identical} of {original.beam.num_sentences} of a beam of {original.beam_size}"
+    )
     return 0

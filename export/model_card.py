@@ -42,7 +42,7 @@ def model_card(
         "## Attention",
         _attention(manifest, alignment),
         "## Checks before publishing",
-        _checks(certificate),
+        checks(certificate),
         "## Limits",
         f"- A source has at most {manifest.max_source_length} tokens, a target {manifest.max_target_length}.\n"
         "- It knows what its training data holds; other subjects and styles translate badly.\n"
@@ -61,8 +61,9 @@ def _architecture(config: TrainingConfiguration) -> str:
     model = config.model
     if model.family == "transformer":
         return (
-            f"a pre-norm Transformer with {model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder "
-            f"layers, hidden size {model.hidden_size}, {model.num_heads} heads"
+            f"a {'pre' if model.norm_position == 'before' else 'post'}-norm Transformer with "
+            f"{model.num_encoder_layers} encoder and {model.num_decoder_layers} decoder layers, hidden size "
+            f"{model.hidden_size}, {model.num_heads} heads"
         )
     cell, attention = model.cell.upper(), model.attention
     looks = (
@@ -113,7 +114,8 @@ def _row(scores: Scores, precision: str) -> dict[str, str]:
     return row
 
 
-def _checks(certificate: Certificate) -> str:
+def checks(certificate: Certificate) -> str:
+    """The lines of a list."""
     absolute = max(difference.absolute for difference in certificate.parity.outputs.values())
     agreement, quantization = certificate.agreement, certificate.quantization
     lines: Sequence[str] = [

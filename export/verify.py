@@ -101,6 +101,10 @@ def _note(
 ) -> None:
     if wanted.shape != found.shape:
         raise AxesDifferError(f"{where}: {name} is {found.shape}, the model's {wanted.shape}")
+    finite = np.isfinite(wanted)
+    if not np.array_equal(wanted[~finite], found[~finite], equal_nan=False):
+        raise ValuesDifferError(f"{where}: {name} is not finite where the model's is, or the other way round")
+    wanted, found = np.where(finite, wanted, 0.0), np.where(finite, found, 0.0)
     absolute = float(np.abs(wanted - found).max())
     largest = float(np.abs(wanted).max())
     allowed = tolerance * max(1.0, largest)

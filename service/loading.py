@@ -18,7 +18,7 @@ from service.heap import trim
 from service.metrics import Metrics
 from service.model.onnx_model import OnnxModel
 from service.model.opening import Proof, open_version
-from service.model.rules import mask_rules
+from service.model.rules import model_rules
 from service.model.slots import Slots
 from service.model.store import StoredVersion
 from service.model.text import open_texts
@@ -73,7 +73,7 @@ def assemble(
                 Slots(onnx_model, limits.max_slots),
                 end_id=manifest.vocabulary.end_id,
                 empty_source=manifest.empty_source,
-                rules_for=partial(mask_rules, manifest),
+                rules_for=partial(model_rules, manifest),
                 beam_search=StayingBeamSearch if stays else BeamSearch,
                 max_failed_steps=settings.max_failed_steps,
             ),

@@ -9,6 +9,7 @@ from service.admission.ticket import Claim
 from service.calls import current_call
 from service.engine.request import FinishReason, Priority, Sampling, Token
 from service.errors import InvalidRequestError
+from service.model.languages import Languages
 from service.options import Options
 from service.pb import translation_pb2 as pb
 from service.registry import LoadedModel
@@ -37,7 +38,7 @@ def options_from(message: pb.DecodingOptions) -> Options:
         seed=message.seed if message.HasField("seed") else None,
         beam_size=message.beam_size or 1,
         num_hypotheses=message.num_hypotheses or 1,
-        length_penalty=message.length_penalty if message.HasField("length_penalty") else 1.0,
+        length_penalty=message.length_penalty if message.HasField("length_penalty") else None,
         coverage_penalty=message.coverage_penalty,
         patience=message.patience if message.HasField("patience") else 1.0,
         min_length=message.min_length,
@@ -54,6 +55,8 @@ def options_from(message: pb.DecodingOptions) -> Options:
         terms=tuple(tuple(term.phrases) for term in message.terms),
         untranslated=tuple(message.untranslated),
         ignore_end_of_sequence=message.ignore_end_of_sequence,
+        source_language=message.source_language,
+        target_language=message.target_language,
     )
 
 
@@ -121,7 +124,7 @@ def scored_target(scored: Scored) -> pb.ScoredTarget:
 
 
 def model_message(model: LoadedModel) -> pb.Model:
-    manifest = model.manifest
+    manifest, languages = model.manifest, Languages(model.manifest)
     return pb.Model(
         name=manifest.name,
         version=manifest.version,
@@ -133,6 +136,8 @@ def model_message(model: LoadedModel) -> pb.Model:
         execution_provider=model.execution_provider,
         max_source_length=manifest.max_source_length,
         max_target_length=manifest.max_target_length,
+        source_languages=languages.sources,
+        target_languages=languages.targets,
     )
 
 

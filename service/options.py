@@ -22,14 +22,15 @@ MAX_TERMS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most. resumed are the tokens,
+    """As `DecodingOptions` of the protocol, texts as texts; max_length 0 is the model's most,
+    length_penalty None and languages that are empty its own. resumed are the tokens,
     with their log-probabilities, that the caller has of this translation from a server that was lost."""
 
     max_length: int = 0
     seed: int | None = None
     beam_size: int = 1
     num_hypotheses: int = 1
-    length_penalty: float = 1.0
+    length_penalty: float | None = None
     coverage_penalty: float = 0.0
     patience: float = 1.0
     min_length: int = 0
@@ -47,6 +48,8 @@ class Options:
     terms: tuple[tuple[str, ...], ...] = ()
     untranslated: tuple[str, ...] = ()
     ignore_end_of_sequence: bool = False
+    source_language: str = ""
+    target_language: str = ""
 
     @property
     def seed_of_request(self) -> int | None:
@@ -80,7 +83,7 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
         max_length=max_length,
         beam_size=options.beam_size,
         num_hypotheses=options.num_hypotheses,
-        length_penalty=options.length_penalty,
+        length_penalty=_length_penalty(options, manifest),
         coverage_penalty=options.coverage_penalty,
         patience=options.patience,
         min_length=max_length if options.ignore_end_of_sequence else options.min_length,
@@ -94,7 +97,13 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
         min_alternative_probability=options.min_alternative_expansion_prob,
         num_candidates=options.num_candidates,
         terms=_terms(options, texts, source),
+        beam_end=manifest.search.beam_end,
+        forced_end=manifest.search.forced_end,
     )
+
+
+def _length_penalty(options: Options, manifest: Manifest) -> float:
+    return manifest.search.length_penalty if options.length_penalty is None else options.length_penalty
 
 
 def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Iterator[InvalidRequestError]:
@@ -108,7 +117,7 @@ def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Itera
     ranges = (
         ("beam_size", options.beam_size, 1, widest),
         ("num_hypotheses", options.num_hypotheses, 1, widest),
-        ("length_penalty", options.length_penalty, 0.0, 10.0),
+        ("length_penalty", _length_penalty(options, manifest), 0.0, 10.0),
         ("coverage_penalty", options.coverage_penalty, 0.0, 10.0),
         ("patience", options.patience, 1.0, MAX_PATIENCE),
         ("min_length", options.min_length, 0, (options.max_length or most) - 1),
@@ -173,7 +182,8 @@ def _prefix(options: Options, manifest: Manifest, texts: Texts, source: Source) 
     for token_id in options.target_prefix_ids:
         if not 0 <= token_id < manifest.vocabulary.target_size or texts.is_control(token_id):
             raise InvalidRequestError("target_prefix_ids has {value}, which no target can begin with", value=token_id)
-    return options.target_prefix_ids or texts.read_target(options.target_prefix, source)
+    begun = options.target_prefix_ids or texts.read_target(options.target_prefix, source)
+    return (*source.target_prefix, *begun)
 
 
 def _unresumable(

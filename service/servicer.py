@@ -12,6 +12,7 @@ import grpc.aio
 
 from service import messages
 from service.errors import DeadlineExceededError, InvalidRequestError
+from service.options import Options
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.registry import LoadedModel, Registry
@@ -51,7 +52,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         model = self._registry.hold(request.model, request.version, request.label)
         options = messages.stream_options_from(request)
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
-            source = await model.translator.read(request.text)
+            source = await model.translator.read(request.text, options)
             steps = model.translator.stream(source, options, ticket, include_attention=request.include_attention)
             pieces = model.translator.source_pieces(source) if request.include_attention else ()
             responses = messages.StepResponses(model.manifest.version, pieces)
@@ -73,7 +74,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         model = self._registry.hold(start.model, start.version, start.label)
         options = messages.options_from(start.options)
         with model.admission.arrive(messages.claim_from(start.priority)) as ticket:
-            source = await model.translator.read(start.text)
+            source = await model.translator.read(start.text, options)
             translation = model.translator.interactive(
                 source, options, ticket, include_attention=start.include_attention
             )
@@ -86,8 +87,9 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802, ARG002
         model = self._registry.hold(request.model, request.version, request.label)
         pairs = [(pair.source, pair.target) for pair in request.pairs]
+        options = Options(source_language=request.source_language, target_language=request.target_language)
         with model.admission.arrive(messages.claim_from(request.priority)) as ticket:
-            scored = await model.translator.score(pairs, ticket, max_running=self._max_running)
+            scored = await model.translator.score(pairs, ticket, max_running=self._max_running, options=options)
         return pb.ScoreResponse(targets=[messages.scored_target(one) for one in scored], version=model.manifest.version)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802, ARG002

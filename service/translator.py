@@ -15,6 +15,7 @@ from service.engine.mailbox import UNLIMITED, Place
 from service.engine.pool import EnginePool
 from service.engine.request import Decoding, StepResult
 from service.errors import InvalidRequestError
+from service.model.languages import UnknownLanguageError
 from service.model.manifest import Manifest
 from service.model.placeholders import TooManyPlaceholdersError
 from service.model.text import Source, Texts
@@ -25,6 +26,8 @@ SHORT_TEXT = 2048
 """Characters of a text that is read at once: about half a millisecond. Every other text takes a thread."""
 MOST_GROWTH = 11
 """How many times as many bytes of UTF-8 a normalized text may have: U+FDFA becomes eighteen characters."""
+
+ORDINARY = Options()
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -53,14 +56,14 @@ class Translator:
         self._max_text_bytes = max_text_bytes
         self._max_slots = max_slots
 
-    async def read(self, text: str) -> Source:
-        """A text as the model reads it; only the end of the sentence for white space. Raises InvalidRequestError. A
-        long text is read on another thread, since it would hold up everybody's tokens."""
+    async def read(self, text: str, options: Options = ORDINARY) -> Source:
+        """A text as the model reads it, in the languages of the options; empty for white space. Raises
+        InvalidRequestError. A long text is read on another thread, since it would hold up everybody's tokens."""
         if len(text) <= SHORT_TEXT:
-            return self._read(text)
-        return await asyncio.to_thread(self._read, text)
+            return self._read(text, options)
+        return await asyncio.to_thread(self._read, text, options)
 
-    def _read(self, text: str) -> Source:
+    def _read(self, text: str, options: Options = ORDINARY) -> Source:
         call = find_call()
         call.model, call.version = self._manifest.name, self._manifest.version
         num_bytes = len(text.encode())
@@ -73,7 +76,14 @@ class Translator:
                 most=self._max_text_bytes,
             )
         try:
-            source = self._texts.read(text)
+            source = self._texts.read(text, options.source_language, options.target_language)
+        except UnknownLanguageError as error:
+            template = (
+                "{field} is not set, and the model has several; GetModel tells which"
+                if error.is_missing
+                else "{field} is none of the model's languages; GetModel tells which there are"
+            )
+            raise InvalidRequestError(template, field=error.field) from error
         except TooManyPlaceholdersError as error:
             raise InvalidRequestError(
                 "the text has {number} placeholders; at most {most} are kept", number=error.number, most=error.most
@@ -97,7 +107,7 @@ class Translator:
         """What each decoder step brought, as it is made; raises the engine's errors and InvalidRequestError."""
         decoding = self._decoding(options, source, include_attention=include_attention)
         writer = self._writer(options, source, decoding)
-        if len(source.ids) == 1:
+        if source.is_empty:
             yield StreamedStep(None, completion=writer.nothing())
             return
         (place,) = ticket.admit([_size(source, decoding)])
@@ -122,11 +132,11 @@ class Translator:
         """All texts, at most max_running at the same time, in their order; one that fails fails all."""
 
         def read(text: str) -> tuple[Source, Decoding]:
-            source = self._read(text)
+            source = self._read(text, options)
             return source, self._decoding(options, source, include_attention=False)
 
         items = await asyncio.to_thread(lambda: [read(text) for text in texts])
-        places = iter(ticket.admit([_size(*item) for item in items if len(item[0].ids) > 1]))
+        places = iter(ticket.admit([_size(*item) for item in items if not item[0].is_empty]))
 
         async def one(item: tuple[Source, Decoding, Place | None]) -> Completion:
             source, decoding, place = item
@@ -137,7 +147,7 @@ class Translator:
                 await self._last(source, decoding, place, deadline=ticket.claim.deadline, seed=options.seed_of_request)
             )
 
-        placed = [(*item, next(places) if len(item[0].ids) > 1 else None) for item in items]
+        placed = [(*item, None if item[0].is_empty else next(places)) for item in items]
         return await _all(placed, one, max_running)
 
     async def complete(self, source: Source, options: Options) -> Completion:
@@ -145,7 +155,7 @@ class Translator:
         raises the engine's errors and InvalidRequestError."""
         decoding = self._decoding(options, source, include_attention=False)
         writer = self._writer(options, source, decoding)
-        if len(source.ids) == 1:
+        if source.is_empty:
             return writer.nothing()
         seed = options.seed_of_request
         return writer.complete(await self._last(source, decoding, UNLIMITED, deadline=None, seed=seed))
@@ -157,7 +167,7 @@ class Translator:
         decoding = self._decoding(options, source, include_attention=include_attention)
         if decoding.num_rows > 1 or decoding.alternatives:
             raise InvalidRequestError("an interactive translation has one hypothesis: no beam_size, no num_hypotheses")
-        if len(source.ids) == 1:
+        if source.is_empty:
             raise InvalidRequestError("the text is empty")
         arrived_at = time.monotonic()
         (place,) = ticket.admit([_size(source, decoding)])
@@ -190,14 +200,17 @@ class Translator:
 
         return InteractiveTranslation(steps(), edit)
 
-    async def score(self, pairs: Sequence[tuple[str, str]], ticket: Ticket, *, max_running: int) -> list[Scored]:
-        """The log-probability of each token of given targets; raises the engine's errors and InvalidRequestError."""
+    async def score(
+        self, pairs: Sequence[tuple[str, str]], ticket: Ticket, *, max_running: int, options: Options = ORDINARY
+    ) -> list[Scored]:
+        """The log-probability of each token of given targets, in the languages of the options; raises the engine's
+        errors and InvalidRequestError."""
         end_id, most = self._manifest.vocabulary.end_id, self._manifest.max_target_length
 
         def read(pair: tuple[str, str]) -> tuple[Source, Decoding]:
-            source = self._read(pair[0])
-            target_ids = (*self._texts.read_target(pair[1], source), end_id)
-            if len(source.ids) == 1:
+            source = self._read(pair[0], options)
+            target_ids = (*source.target_prefix, *self._texts.read_target(pair[1], source), end_id)
+            if source.is_empty:
                 raise InvalidRequestError("a source to score is empty")
             if len(target_ids) > most:
                 raise InvalidRequestError(

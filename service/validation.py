@@ -23,6 +23,8 @@ MAX_SUPPRESSED = 1024
 MAX_PREFIX_IDS = 4096
 EMPTY_STEP_RANGES = (("num_steps", 1, 1_000_000), ("step_bytes", 0, 65_536), ("steps_per_second", 0, 10_000))
 """The least and the most of each field of a load test's stream."""
+MAX_LANGUAGE_BYTES = 32
+"""Of a language's code."""
 MAX_OPTION_BYTES = 8192
 """UTF-8 bytes of all texts in the options together: they are read for every text of a request."""
 
@@ -61,6 +63,7 @@ class Limits:
                 _require_between("pairs", len(message.pairs), 1, self.max_texts)
                 self._check_texts("source", (pair.source for pair in message.pairs))
                 self._check_texts("target", (pair.target for pair in message.pairs))
+                _check_languages(message)
             case StreamEmptyStepsRequest():
                 _check_empty_steps(message)
         if isinstance(message, pb.TranslateRequest | pb.StreamTranslateRequest) and message.HasField("options"):
@@ -100,8 +103,14 @@ def _check_options(options: pb.DecodingOptions) -> None:
     for term in options.terms:
         _require_between("phrases", len(term.phrases), 0, MAX_PHRASES)
     phrases = [phrase for term in options.terms for phrase in term.phrases]
+    _check_languages(options)
     texts = [options.target_prefix, *options.suppress_tokens, *options.untranslated, *phrases]
     _require_bytes("options", texts, MAX_OPTION_BYTES)
+
+
+def _check_languages(message: pb.DecodingOptions | pb.ScoreRequest) -> None:
+    for field in ("source_language", "target_language"):
+        _require_bytes(field, (getattr(message, field),), MAX_LANGUAGE_BYTES)
 
 
 def _check_empty_steps(message: StreamEmptyStepsRequest) -> None:

@@ -15,22 +15,29 @@ from export.models import masks
 
 
 def cached_self_attention(
-    packed: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor
+    packed: Tensor, key_cache: Tensor, value_cache: Tensor, positions: Tensor, position_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Causal self-attention of one new token per row over its growing keys and values.
 
-    packed (batch, 3 x hidden): the token's queries, scaled by 1 / sqrt(head_size), keys and values of all heads;
-    caches (batch, heads, capacity, head_size); positions (batch,): where each row's key and value are written. Returns
-    the attended values (batch, hidden) and both new caches. Source: Vaswani et al. 2017, equation 1.
-    ONNX form: com.microsoft GroupQueryAttention, which writes into caches that are bound in place.
+    packed (batch, 3 x hidden): the token's queries, scaled, keys and values of all heads; caches (batch, heads,
+    capacity, head_size); positions (batch,): where each row's key and value are written; position_bias (batch, heads,
+    capacity) is added to the scores. Returns the attended values (batch, hidden) and both new caches. Source: Vaswani
+    et al. 2017, equation 1.
+    ONNX form: com.microsoft GroupQueryAttention, which writes into caches that are bound in place. The bias has as many
+    columns as its total length says, which is therefore the capacity where there is one.
     """
     batch, hidden = packed.shape[0], packed.shape[1] // 3
     heads, capacity = key_cache.shape[1:3]
     if torch.onnx.is_in_onnx_export():
-        total_length = (positions.max() + 1).to(torch.int32)
+        caches = [packed[:, None], None, None, key_cache, value_cache, positions.to(torch.int32)]
+        if position_bias is None:
+            inputs = [*caches, (positions.max() + 1).to(torch.int32)]
+        else:
+            total_length = torch.full((), capacity, dtype=torch.int32)
+            inputs = [*caches, total_length, None, None, None, position_bias[:, :, None]]
         attended, new_keys, new_values = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
-            [packed[:, None], None, None, key_cache, value_cache, positions.to(torch.int32), total_length],
+            inputs,
             attrs={"num_heads": heads, "kv_num_heads": heads, "scale": 1.0},
             dtypes=[packed.dtype] * 3,
             shapes=[(batch, 1, hidden), tuple(key_cache.shape), tuple(value_cache.shape)],
@@ -42,6 +49,8 @@ def cached_self_attention(
     new_keys = torch.where(here, key[:, :, None], key_cache)
     new_values = torch.where(here, value[:, :, None], value_cache)
     scores = torch.einsum("bhd,bhtd->bht", query, new_keys)
+    if position_bias is not None:
+        scores = scores + position_bias
     weights = masks.hide(scores, masks.written_mask(positions, capacity)[:, None]).softmax(-1)
     return torch.einsum("bht,bhtd->bhd", weights, new_values).reshape(batch, hidden), new_keys, new_values
 

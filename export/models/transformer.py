@@ -1,4 +1,5 @@
-"""The pre-norm Transformer with tied embeddings (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
+"""The Transformer (Vaswani et al. 2017), one for every arrangement that a configuration describes: trained here, or
+imported.
 
 It does not know how it is trained, exported or served.
 """
@@ -6,6 +7,7 @@ It does not know how it is trained, exported or served.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +16,8 @@ from torch import Tensor, nn
 from export.configuration import TransformerConfiguration
 from export.models import masks
 from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
-from export.models.multi_head import MultiHeadAttention
-
-
-def sinusoidal_positions(length: int, hidden: int) -> Tensor:
-    """(length, hidden) position encodings (Vaswani et al. 2017, section 3.5), all sines before all cosines, as in
-    tensor2tensor."""
-    rates = torch.exp(torch.arange(hidden // 2) * (-math.log(10_000.0) / (hidden // 2 - 1)))
-    angles = torch.arange(length)[:, None] * rates[None, :]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+from export.models.positions import RelativePositions, sinusoidal_positions
+from export.models.transformer_layers import DecoderLayer, EncoderLayer, make_norm
 
 
 def mean_of_heads(weights: Tensor, heads: tuple[int, ...]) -> Tensor:
@@ -36,96 +31,57 @@ def mean_of_heads(weights: Tensor, heads: tuple[int, ...]) -> Tensor:
     return total if len(chosen) == 1 else total / len(chosen)
 
 
-class FeedForward(nn.Module):
-    """W2 relu(W1 x) with biases (Vaswani et al. 2017, equation 2)."""
-
-    def __init__(self, hidden: int, inner: int) -> None:
-        super().__init__()
-        self.inner = nn.Linear(hidden, inner)
-        self.outer = nn.Linear(inner, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.outer(F.relu(self.inner(x)))
-        return out
-
-
-class EncoderLayer(nn.Module):
-    """x + self-attention(norm(x)), then x + feed-forward(norm(x)), over (batch, source_length, hidden)."""
-
-    def __init__(self, config: TransformerConfiguration) -> None:
-        super().__init__()
-        self.self_attention_norm = nn.LayerNorm(config.hidden_size)
-        self.self_attention = MultiHeadAttention(config.hidden_size, config.num_heads)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
-        self.feed_forward = FeedForward(config.hidden_size, config.feed_forward_size)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """visible broadcasts to (batch, heads, source_length, source_length)."""
-        x = x + self.dropout(self.self_attention(self.self_attention_norm(x), visible))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-
-class DecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention and feed-forward, each pre-normed with a residual connection."""
-
-    def __init__(self, config: TransformerConfiguration) -> None:
-        super().__init__()
-        self.self_attention_norm = nn.LayerNorm(config.hidden_size)
-        self.self_attention = MultiHeadAttention(config.hidden_size, config.num_heads)
-        self.cross_attention_norm = nn.LayerNorm(config.hidden_size)
-        self.cross_attention = MultiHeadAttention(config.hidden_size, config.num_heads)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
-        self.feed_forward = FeedForward(config.hidden_size, config.feed_forward_size)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, causal: Tensor, memory: Tensor, source_visible: Tensor) -> Tensor:
-        """All positions of x (batch, target_length, hidden) at once, for training."""
-        x = x + self.dropout(self.self_attention(self.self_attention_norm(x), causal))
-        x = x + self.dropout(self.cross_attention(self.cross_attention_norm(x), source_visible, memory))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-    def step(
-        self, x: Tensor, positions: Tensor, source_visible: Tensor, states: States, layer: int
-    ) -> tuple[Tensor, Tensor, States]:
-        """One position: x (batch, hidden) -> x, cross weights (batch, heads, source_length), new caches."""
-        keys, values = f"self_keys_{layer}", f"self_values_{layer}"
-        attended, new_keys, new_values = self.self_attention.step_self(
-            self.self_attention_norm(x), states[keys], states[values], positions
-        )
-        x = x + attended
-        attended, weights = self.cross_attention.step_cross(
-            self.cross_attention_norm(x),
-            states[f"cross_keys_{layer}"],
-            states[f"cross_values_{layer}"],
-            source_visible,
-        )
-        x = x + attended
-        x = x + self.feed_forward(self.feed_forward_norm(x))
-        return x, weights, {keys: new_keys, values: new_values}
-
-
 class Transformer(TranslationModel):
-    """Source and target share one embedding with the output layer (Press and Wolf 2017)."""
+    """Source and target share one embedding with the output layer (Press and Wolf 2017), where the configuration does
+    not say otherwise."""
 
-    def __init__(self, config: TransformerConfiguration, vocabulary_size: int) -> None:
+    def __init__(
+        self, config: TransformerConfiguration, vocabulary_size: int, source_vocabulary_size: int | None = None
+    ) -> None:
+        """source_vocabulary_size: where the source has a vocabulary of its own."""
         super().__init__()
         self.config = config
         self.vocabulary_size = vocabulary_size
-        self.embedding = nn.Embedding(vocabulary_size, config.hidden_size, padding_idx=PAD_ID)
+        hidden = config.hidden_size
+        if config.shared_embedding:
+            self.embedding = nn.Embedding(vocabulary_size, hidden, padding_idx=PAD_ID)
+        else:
+            self.embedding = nn.Embedding(source_vocabulary_size or vocabulary_size, hidden, padding_idx=PAD_ID)
+            self.target_embedding = nn.Embedding(vocabulary_size, hidden, padding_idx=PAD_ID)
+        self.encoder_embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
         self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_encoder_layers))
-        self.encoder_norm = nn.LayerNorm(config.hidden_size)
+        self.encoder_norm = make_norm(config) if config.final_norm else nn.Identity()
+        self.decoder_embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
         self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_decoder_layers))
-        self.decoder_norm = nn.LayerNorm(config.hidden_size)
+        self.decoder_norm = make_norm(config) if config.final_norm else nn.Identity()
+        self.output = None if config.tied_output else nn.Linear(hidden, vocabulary_size, bias=False)
+        self.output_bias = nn.Parameter(torch.zeros(vocabulary_size)) if config.output_bias else None
         self.dropout = nn.Dropout(config.dropout)
-        self.position_encodings: Tensor
-        self.register_buffer(
-            "position_encodings", sinusoidal_positions(config.max_positions, config.hidden_size), persistent=False
-        )
+        self._add_positions(config)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
-        nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+        nn.init.normal_(self.embedding.weight, std=hidden**-0.5)
+        if not config.shared_embedding:
+            nn.init.normal_(self.target_embedding.weight, std=hidden**-0.5)
+
+    def _add_positions(self, config: TransformerConfiguration) -> None:
+        length, hidden = config.max_positions, config.hidden_size
+        if config.positions == "sinusoidal":
+            encodings = sinusoidal_positions(length + config.position_offset, hidden, config.sinusoids)
+            self.register_buffer("position_encodings", encodings[config.position_offset :], persistent=False)
+        elif config.positions == "learned":
+            self.encoder_positions = nn.Parameter(torch.empty(length, hidden))
+            self.decoder_positions = nn.Parameter(torch.empty(length, hidden))
+        else:
+            buckets = config.num_buckets, config.max_distance
+            heads = config.encoder_num_heads or config.num_heads
+            self.encoder_distances = RelativePositions(heads, *buckets, bidirectional=True)
+            self.decoder_distances = RelativePositions(config.num_heads, *buckets, bidirectional=False)
+
+    @property
+    def source_vocabulary_size(self) -> int:
+        return self.embedding.num_embeddings
 
     @property
     def attention_description(self) -> str:
@@ -136,7 +92,8 @@ class Transformer(TranslationModel):
 
     @property
     def state_specs(self) -> tuple[StateSpec, ...]:
-        heads, head_size = self.config.num_heads, self.config.hidden_size // self.config.num_heads
+        heads = self.config.num_heads
+        head_size = self.config.head_size or self.config.hidden_size // heads
         specs = []
         for kind, axis, prefix in (("constant", "source_length", "cross"), ("growing", "capacity", "self")):
             for layer in range(self.config.num_decoder_layers):
@@ -177,11 +134,12 @@ class Transformer(TranslationModel):
 
     def forward(self, source_ids: Tensor, source_lengths: Tensor, target_ids: Tensor) -> Tensor:
         memory, visible = self._memory(source_ids, source_lengths)
-        target_length = target_ids.shape[1]
-        causal = masks.causal_mask(target_length, target_ids.device)
-        x = self.dropout(self._embed(target_ids, self.position_encodings[:target_length]))
+        target_length, device = target_ids.shape[1], target_ids.device
+        causal = masks.causal_mask(target_length, device)
+        bias = self.decoder_distances.within(target_length, device) if self.config.positions == "relative" else None
+        x = self.dropout(self._embed_target(target_ids, torch.arange(target_length, device=device)))
         for layer in self.decoder_layers:
-            x = layer(x, causal, memory, visible)
+            x = layer(x, causal, memory, visible, bias)
         return self._logits(x)
 
     def _advance(
@@ -189,25 +147,52 @@ class Transformer(TranslationModel):
     ) -> tuple[Tensor, list[Tensor], States]:
         """One position: x (batch, hidden), each layer's cross-attention weights (batch, heads, source_length), and
         every growing state, new."""
-        x = self._embed(token_ids, self.position_encodings[positions])
+        x = self._embed_target(token_ids, positions)
         visible = masks.source_mask(source_lengths, states["cross_keys_0"].shape[3])
+        bias = None
+        if self.config.positions == "relative":
+            bias = self.decoder_distances.before(positions, states["self_keys_0"].shape[2])
         all_weights, new_states = [], States()
         for i, layer in enumerate(self.decoder_layers):
-            x, weights, caches = layer.step(x, positions, visible, states, i)  # type: ignore[operator]
+            x, weights, caches = layer.step(x, positions, visible, states, i, bias)  # type: ignore[operator]
             all_weights.append(weights)
             new_states |= caches
         return x, all_weights, new_states
 
     def _memory(self, source_ids: Tensor, source_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        source_length = source_ids.shape[1]
+        source_length, device = source_ids.shape[1], source_ids.device
         visible = masks.source_mask(source_lengths, source_length)[:, None, None, :]
-        x = self.dropout(self._embed(source_ids, self.position_encodings[:source_length]))
+        bias = self.encoder_distances.within(source_length, device) if self.config.positions == "relative" else None
+        x = self.embedding(source_ids) * self._embedding_scale
+        if self.config.positions != "relative":
+            x = x + self._positions("encoder")[:source_length]
+        x = self.dropout(self.encoder_embedding_norm(x))
         for layer in self.encoder_layers:
-            x = layer(x, visible)
+            x = layer(x, visible, bias)
         return self.encoder_norm(x), visible
 
-    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        return self.embedding(ids) * math.sqrt(self.config.hidden_size) + positions
+    def _embed_target(self, ids: Tensor, positions: Tensor) -> Tensor:
+        x = self._target_embedding(ids) * self._embedding_scale
+        if self.config.positions != "relative":
+            x = x + self._positions("decoder")[positions]
+        return self.decoder_embedding_norm(x)
+
+    def _positions(self, side: Literal["encoder", "decoder"]) -> Tensor:
+        """(max_positions, hidden)."""
+        table: Tensor = getattr(
+            self, "position_encodings" if self.config.positions == "sinusoidal" else f"{side}_positions"
+        )
+        return table
+
+    @property
+    def _target_embedding(self) -> nn.Embedding:
+        return self.embedding if self.config.shared_embedding else self.target_embedding
+
+    @property
+    def _embedding_scale(self) -> float:
+        scale = self.config.embedding_scale
+        return math.sqrt(self.config.hidden_size) if scale is None else scale
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(self.decoder_norm(x), self.embedding.weight)
+        weight = self._target_embedding.weight if self.output is None else self.output.weight
+        return F.linear(self.decoder_norm(x), weight, self.output_bias)

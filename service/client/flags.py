@@ -19,6 +19,8 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     add("--min-length", "min_length", type=natural, metavar="N", help="fewest tokens before the end of the sentence")
     ignore_help = "make exactly --max-length tokens, for load tests: the sentence never ends"
     add("--ignore-end-of-sequence", "ignore_end_of_sequence", action="store_true", help=ignore_help)
+    add("--source-language", "source_language", metavar="CODE", help="of a model with several, such as eng_Latn")
+    add("--target-language", "target_language", metavar="CODE", help="to translate to, such as deu_Latn")
     add("--prefix", "target_prefix", metavar="TEXT", help="the beginning of the translation")
     add("--repetition-penalty", "repetition_penalty", type=float, metavar="P", help="above 1: repeats tokens less")
     add("--no-repeat-ngram-size", "no_repeat_ngram_size", type=natural, metavar="N", help="no N tokens come twice")
@@ -41,7 +43,13 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     add = _adder(parser.add_argument_group("search"))
     add("--beam-size", "beam_size", type=positive, metavar="N", help="hypotheses to keep (default: 1, greedy search)")
     add("--num-hypotheses", "num_hypotheses", type=positive, metavar="N", help="translations to list (default: 1)")
-    add("--length-penalty", "length_penalty", type=float, metavar="A", help="0 favours short ones (default: 1)")
+    add(
+        "--length-penalty",
+        "length_penalty",
+        type=float,
+        metavar="A",
+        help="0 favours short ones (default: the model's, mostly 1)",
+    )
     add("--coverage-penalty", "coverage_penalty", type=float, metavar="B", help="above 0: leaves out less of the text")
     add("--patience", "patience", type=float, metavar="F", help="end when F times the beam has ended (default: 1)")
     add("--term", "terms", type=term, action="append", metavar="A|B", help="the translation says A or B (repeatable)")

@@ -45,8 +45,8 @@ class DecodingOptions:
     """Hypotheses that beam search keeps, up to 32; 0 or 1: greedy search."""
     num_hypotheses: int = 0
     """Translations to return, best first: at most beam_size * patience, or 32 without beam search; 0: one."""
-    length_penalty: float = 1.0
-    """Exponent of the length by which the score divides a log-probability, from 0."""
+    length_penalty: float | None = None
+    """Exponent of the length by which the score divides a log-probability, from 0. None: the model's own, mostly 1."""
     coverage_penalty: float = 0.0
     """Weight of the attention that no target token gave to the source, from 0: none. Needs a model with attention."""
     patience: float = 1.0
@@ -81,6 +81,10 @@ class DecodingOptions:
     """Words of the source that the target must have as they are. Needs beam search."""
     ignore_end_of_sequence: bool = False
     """Decodes exactly max_length tokens, for load tests: the end of the sentence never comes."""
+    source_language: str = ""
+    """Language of the text, of a model that has several, as ListModels gives them. Empty: the model's own."""
+    target_language: str = ""
+    """Language to translate to, in the same way."""
     priority: Priority = Priority.NORMAL
     """Who goes first while the server is full. Of the request, and of no effect on what it finds."""
 

@@ -108,6 +108,8 @@ def model_from(message: pb.Model) -> ModelInfo:
         max_source_length=message.max_source_length,
         max_target_length=message.max_target_length,
         certificate_json=message.certificate_json,
+        source_languages=tuple(message.source_languages),
+        target_languages=tuple(message.target_languages),
     )
 
 

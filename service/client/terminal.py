@@ -135,6 +135,8 @@ def show_model(console: Console, model: ModelInfo) -> None:
         "execution provider": model.execution_provider,
         "longest source": f"{model.max_source_length} tokens",
         "longest target": f"{model.max_target_length} tokens",
+        **({"languages from": ", ".join(model.source_languages)} if len(model.source_languages) > 1 else {}),
+        **({"languages to": ", ".join(model.target_languages)} if len(model.target_languages) > 1 else {}),
     }
     for name, value in details.items():
         show_line(console, f"{name:<20}{value}")

@@ -154,7 +154,7 @@ class ScoredTarget:
 @dataclass(frozen=True)
 class ModelInfo:
     """One loaded version of a model. attention says how the target attends to the source, None where it does not;
-    certificate_json is empty in a list of models."""
+    certificate_json is empty in a list of models. The last two are what a request may choose."""
 
     name: str
     version: int
@@ -167,3 +167,5 @@ class ModelInfo:
     max_source_length: int
     max_target_length: int
     certificate_json: str = ""
+    source_languages: tuple[str, ...] = ()
+    target_languages: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from service.loading import load_model
 from service.metrics import Metrics
 from service.model.bundle import read_manifest
 from service.model.errors import ModelError
+from service.model.languages import UnknownLanguageError
 from service.model.manifest import MANIFEST_FILE
 from service.model.store import StoredVersion, list_versions
 from service.model.text import open_texts
@@ -48,8 +49,14 @@ def require_options(model: Model, options: Options) -> None:
         if (manifest.name, manifest.version) != (model.name, model.version):
             raise CorpusError(f"{stored.folder} holds {manifest.name} version {manifest.version}")
         texts = open_texts(manifest, stored.folder)
-        decoding_of(options, manifest, texts, texts.read("a"), max_slots=settings_of(model, 1).max_slots)
-    except (ModelError, ServiceError) as error:
+        decoding_of(
+            options,
+            manifest,
+            texts,
+            texts.read("a", options.source_language, options.target_language),
+            max_slots=settings_of(model, 1).max_slots,
+        )
+    except (ModelError, ServiceError, UnknownLanguageError) as error:
         raise CorpusError(str(error)) from None
 
 

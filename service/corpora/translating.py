@@ -79,7 +79,7 @@ class _Shard:
     async def _translate(self, text: str) -> Translation:
         while True:
             try:
-                source = await self._translator.read(text)
+                source = await self._translator.read(text, self._options)
                 completion = await self._translator.complete(source, self._options)
             except StepTimeoutError:
                 continue  # the step may have been another's; an engine that has a second one fails

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+BeamEnd = Literal["patience", "full", "improvement", "bound"]
 
 
 class FinishReason(Enum):
@@ -56,7 +58,8 @@ class Decoding:
     never ends, so that there are exactly so many. prefix is forced; it may hold the end of
     the sentence as its last token. resumed are the first tokens of the target, prefix included, with their
     log-probabilities, where another engine has made them already. terms are what a target must hold, each in one of its
-    phrases. num_candidates is how many tokens every step reports.
+    phrases. num_candidates is how many tokens every step reports. beam_end is when a beam search ends, as the manifest
+    has it. With forced_end a target that reaches max_length has the end of the sentence as its last token.
     """
 
     max_length: int
@@ -76,6 +79,8 @@ class Decoding:
     min_alternative_probability: float = 0.0
     num_candidates: int = 0
     terms: tuple[Term, ...] = ()
+    beam_end: BeamEnd = "patience"
+    forced_end: bool = False
 
     @property
     def num_rows(self) -> int:

@@ -67,10 +67,21 @@ class Parity(_Part):
 
 
 class Agreement(_Part):
-    """Greedy targets of the float32 graphs against the torch model's."""
+    """Targets of the float32 graphs against those of the torch model, or of the library that a model comes from:
+    greedy ones, or those of a beam search."""
 
     num_sentences: PositiveInt
     num_identical: NonNegativeInt
+
+
+class Original(_Part):
+    """The library that a model comes from, and how many of its targets the published graphs repeat, token for token."""
+
+    library: str
+    architecture: str
+    greedy: Agreement
+    beam: Agreement
+    beam_size: PositiveInt
 
 
 class Invariance(_Part):
@@ -118,11 +129,12 @@ class Quantization(_Part):
 class GoldenSentence(_Part):
     """A greedy translation that every correct execution repeats.
 
-    Ids end in the end of the sentence; there is one log-probability for each target id. smallest_margin: between
-    the best and the second log-probability, over all steps."""
+    Ids have all that stands around a text, such as the end of the sentence; there is one log-probability for each
+    target id. smallest_margin: between the best and the second log-probability, over all steps that choose."""
 
     text: str
     source_ids: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    target_prefix: tuple[NonNegativeInt, ...] = Field((), description="target ids that are not chosen, but set")
     target_ids: tuple[NonNegativeInt, ...] = Field(min_length=1)
     log_probabilities: tuple[float, ...]
     smallest_margin: NonNegativeFloat
@@ -143,6 +155,7 @@ class Certificate(_Part):
     environment: Environment
     parity: Parity
     agreement: Agreement
+    original: Original | None = Field(None, description="none of a model that was trained here")
     invariance: Invariance
     quantization: Quantization | None = Field(description="none where the version is float32")
     scores: tuple[Scores, ...]
@@ -177,8 +190,9 @@ def replay(model: OnnxModel, certificate: Certificate) -> None:
     """
     golden = certificate.golden
     sources = [sentence.source_ids for sentence in golden]
-    together = translate_greedily(model, sources, max_rows=len(golden))
-    alone = translate_greedily(model, sources[:1], max_rows=1)
+    prefixes = [sentence.target_prefix for sentence in golden]
+    together = translate_greedily(model, sources, prefixes=prefixes, max_rows=len(golden))
+    alone = translate_greedily(model, sources[:1], prefixes=prefixes[:1], max_rows=1)
     for number, (sentence, target) in enumerate(zip(golden, together, strict=True), start=1):
         _compare(f"golden sentence {number}", sentence, target, certificate.log_probability_tolerance)
     _compare("golden sentence 1 alone", golden[0], alone[0], certificate.log_probability_tolerance)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.model.onnx_model import OnnxModel
-from service.model.rules import allowed, mask_rules
+from service.model.row import Row
+from service.model.rules import ForcedEnd, Rule, allowed, model_rules
 from service.model.slots import Slots
 
 
@@ -22,17 +23,27 @@ class Target:
 
 
 def translate_greedily(
-    model: OnnxModel, sources: Sequence[Sequence[int]], *, max_rows: int = 64, max_length: int | None = None
+    model: OnnxModel,
+    sources: Sequence[Sequence[int]],
+    *,
+    prefixes: Sequence[Sequence[int]] | None = None,
+    max_rows: int = 64,
+    max_length: int | None = None,
 ) -> list[Target]:
     """The most probable next token that the manifest allows until the sentence ends or has `max_length` tokens, in
     the order of sources.
 
-    Each source ends in the end of the sentence. As soon as a target ends, the next source takes its row.
+    Each source has what stands around every text, and each target begins with its prefix, where there are any. As soon
+    as a target ends, the next source takes its row.
     """
     manifest = model.manifest
     limit = min(max_length or manifest.max_target_length, manifest.max_target_length)
     targets = [Target([], []) for _ in sources]
-    rules = [mask_rules(manifest, source) for source in sources]
+    last: tuple[Rule, ...] = ()
+    if manifest.search.forced_end:
+        last = (ForcedEnd(limit, manifest.vocabulary.end_id),)
+    rules = [(*model_rules(manifest, source), *last) for source in sources]
+    forced = prefixes or [()] * len(sources)
     slots = Slots(model, max_rows)
     waiting = list(range(len(sources)))[::-1]
     rows: list[int] = []
@@ -42,7 +53,7 @@ def translate_greedily(
             slots.join(slots.encode([sources[i] for i in joining]))
             rows += joining
         step = slots.step().rows()
-        chosen = [allowed(row, rules[i], targets[i].token_ids, 1)[0] for row, i in zip(step, rows, strict=True)]
+        chosen = [choose(row, rules[i], targets[i].token_ids, forced[i]) for row, i in zip(step, rows, strict=True)]
         slots.choose([token_id for token_id, _ in chosen])
         for row in reversed(range(len(rows))):
             target = targets[rows[row]]
@@ -54,3 +65,12 @@ def translate_greedily(
                 rows[row] = rows[-1]
                 rows.pop()
     return targets
+
+
+def choose(row: Row, rules: Sequence[Rule], target_ids: Sequence[int], prefix: Sequence[int]) -> tuple[int, float]:
+    """The token that a target goes on with, and its log-probability: what the prefix forces, or the best that rules
+    leave."""
+    if len(target_ids) < len(prefix):
+        forced = prefix[len(target_ids)]
+        return forced, row.log_probability(forced)
+    return allowed(row, rules, target_ids, 1)[0]

@@ -10,7 +10,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from service.model.errors import ManifestError
 from service.model.foreign.roles import ForeignPair
@@ -25,6 +35,7 @@ StateKind = Literal["constant", "carried", "growing", "noise"]
 Precision = Literal["fp32", "int8"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 TokenId = Annotated[int, Field(ge=0)]
+LanguageCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$")]
 
 
 _AXES: dict[StateKind, list[list[str]]] = {
@@ -74,18 +85,89 @@ class Mask(_Part):
     target_id: TokenId
 
 
-class VocabularyFiles(_Part):
-    """SentencePiece files and the ids of the special tokens; source and target may be the same file."""
+Side = Literal["source", "target"]
+LanguageToken = Literal["source_language", "target_language"]
+"""Stands for the token of the language that a request chooses."""
 
+
+class Language(_Part):
+    """A language that a request may choose, and the tokens that tell the model so, where it has any."""
+
+    code: LanguageCode
+    source_id: TokenId | None = None
+    target_id: TokenId | None = None
+
+
+class VocabularyFiles(_Part):
+    """The files of a tokenizer and the ids of the special tokens; source and target may be the same file.
+
+    kind: "sentencepiece" is a SentencePiece model whose ids are the model's; "pieces" one whose pieces have other ids,
+    which source_pieces and target_pieces (JSON objects) tell; "tokenizers" the JSON of the library of that name.
+    """
+
+    kind: Literal["sentencepiece", "pieces", "tokenizers"] = "sentencepiece"
     source: FileName
     target: FileName
+    source_pieces: FileName | None = None
+    target_pieces: FileName | None = None
     source_size: PositiveInt
     target_size: PositiveInt
     begin_id: TokenId
     end_id: TokenId
+    unknown_id: TokenId | None = Field(None, description="of a kind other than sentencepiece, which knows its own")
+    control_ids: tuple[TokenId, ...] = Field((), description="of the kind pieces: tokens that stand for no text")
+    source_prefix: tuple[TokenId | LanguageToken, ...] = Field((), description="tokens before those of every source")
+    source_suffix: tuple[TokenId | LanguageToken, ...] | None = Field(
+        None, description="tokens after those of every source; none: the end of the sentence"
+    )
+    target_prefix: tuple[TokenId | LanguageToken, ...] = Field(
+        (), description="tokens that every target begins with, before any that the model chooses"
+    )
+    languages: tuple[Language, ...] = Field((), description="to choose from; none: those of the manifest alone")
+    languages_in_text: bool = Field(
+        False, description="a source may name its target language itself, >>de<< before the text, and need not"
+    )
     masks: tuple[Mask, ...] = Field(
         (), description="what placeholders are hidden by, in their order; none: they are text"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "pieces" and (self.source_pieces is None or self.target_pieces is None):
+            raise ValueError("a vocabulary of pieces needs source_pieces and target_pieces")
+        if self.kind != "sentencepiece" and self.unknown_id is None:
+            raise ValueError(f"a vocabulary of the kind {self.kind} needs an unknown_id")
+        if self.masks and self.kind != "sentencepiece":
+            raise ValueError("masks need a vocabulary of the kind sentencepiece")
+        tokens = (*self.source_prefix, *(self.source_suffix or ()), *self.target_prefix)
+        if {"source_language", "target_language"}.intersection(map(str, tokens)) and not self.languages:
+            raise ValueError("a token of a language needs languages")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Their names, each once."""
+        named = (self.source, self.target, self.source_pieces, self.target_pieces)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+class Search(_Part):
+    """What holds for every search for the model's targets, as the library has it that the model comes from.
+
+    beam_end: when a beam search ends. "patience": after beam_size * patience hypotheses (CTranslate2); "full": once
+    beam_size hypotheses have ended; "improvement": once the best live one, by its score as it is now, is no better than
+    the last of the best beam_size that have ended; "bound": the same by the best score that it could ever have. The
+    last three are transformers' early_stopping of true, false and "never".
+    """
+
+    beam_end: Literal["patience", "full", "improvement", "bound"] = "patience"
+    length_penalty: NonNegativeFloat = Field(1.0, description="where a request sets none")
+    min_length: NonNegativeInt = Field(0, description="tokens before the end of the sentence")
+    no_repeat_ngram_size: NonNegativeInt = Field(
+        0, description="no sequence of so many tokens comes twice; 0: no limit"
+    )
+    suppressed_ids: tuple[TokenId, ...] = Field((), description="tokens that no target gets")
+    forced_end: bool = Field(False, description="a target of max_length tokens has the end of the sentence as its last")
 
 
 class FileRecord(_Part):
@@ -111,6 +193,7 @@ class Manifest(_Part):
     length_multiple: PositiveInt = Field(description="source axes and capacities are multiples of this")
     num_candidates: PositiveInt = Field(description="best tokens that a step returns for each row")
     vocabulary: VocabularyFiles
+    search: Search = Search()
     encoder: FileName
     decoder_step: FileName
     certificate: FileName
@@ -120,13 +203,15 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        named = {self.encoder, self.decoder_step, self.certificate, self.vocabulary.source, self.vocabulary.target}
+        named = {self.encoder, self.decoder_step, self.certificate, *self.vocabulary.files}
         if missing := sorted(named - self.files.keys()):
             raise ValueError(f"no hash for {', '.join(missing)}")
         if len({state.name for state in self.states}) != len(self.states):
             raise ValueError("two states have the same name")
         if max(self.vocabulary.begin_id, self.vocabulary.end_id) >= self.vocabulary.target_size:
             raise ValueError("a special token lies outside of the target vocabulary")
+        if len({language.code for language in self.vocabulary.languages}) < len(self.vocabulary.languages):
+            raise ValueError("two languages have the same code")
         masks = self.vocabulary.masks
         if any(len({getattr(mask, part) for mask in masks}) < len(masks) for part in Mask.model_fields):
             raise ValueError("two masks are the same")
@@ -135,17 +220,26 @@ class Manifest(_Part):
         return self
 
     @property
-    def source_frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The token ids before and after those of every source text."""
-        if self.foreign is None:
-            return (), (self.vocabulary.end_id,)
-        return self.foreign.source_prefix, self.foreign.source_suffix
+    def source_frame(self) -> tuple[tuple[int | LanguageToken, ...], tuple[int | LanguageToken, ...]]:
+        """The tokens before and after those of every source text."""
+        if self.foreign is not None:
+            return self.foreign.source_prefix, self.foreign.source_suffix
+        suffix = self.vocabulary.source_suffix
+        return self.vocabulary.source_prefix, (self.vocabulary.end_id,) if suffix is None else suffix
 
     @property
     def empty_source(self) -> tuple[int, ...]:
         """The source of an empty text; padding where that has no token."""
-        before, after = self.source_frame
-        return (*before, *after) or (0 if self.foreign is None else self.foreign.pad_id,)
+        if self.foreign is None:
+            return (self.vocabulary.end_id,)
+        return (*self.foreign.source_prefix, *self.foreign.source_suffix) or (self.foreign.pad_id,)
+
+    def tokenizer(self, side: Side) -> Literal["sentencepiece", "pieces", "tokenizers", "table"]:
+        """The kind of the vocabulary of the source or of the target."""
+        if self.foreign is None:
+            return self.vocabulary.kind
+        kind = self.foreign.source_tokenizer if side == "source" else self.foreign.target_tokenizer
+        return "sentencepiece" if kind == "sentencepiece" else "table"
 
     @property
     def capacity(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from service.model.errors import BundleError, ModelError
 from service.model.greedy import translate_greedily
+from service.model.languages import UnknownLanguageError
 from service.model.onnx_model import OnnxModel
 from service.model.placeholders import TooManyPlaceholdersError
 from service.model.session import Provider
@@ -36,7 +37,9 @@ def translate_offline(
         source = _read(vocabulary, text)
         if source is None or len(source.ids) > onnx_model.manifest.max_source_length:
             return None
-        (target,) = translate_greedily(onnx_model, [source.ids], max_rows=1, max_length=max_length or None)
+        (target,) = translate_greedily(
+            onnx_model, [source.ids], prefixes=[source.target_prefix], max_rows=1, max_length=max_length or None
+        )
         return target.token_ids, vocabulary.write(target.token_ids, source)
 
     return found.version, [translate(text) for text in texts]
@@ -52,7 +55,7 @@ def _find(store: Path, model: str, version: int) -> StoredVersion:
 def _read(texts: Texts, text: str) -> Source | None:
     try:
         return texts.read(text)
-    except TooManyPlaceholdersError:
+    except (TooManyPlaceholdersError, UnknownLanguageError):
         return None
 
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
-from service.model.manifest import Manifest
+from service.model.errors import VocabularyError
+from service.model.json_vocabulary import JsonVocabulary
+from service.model.languages import Languages
+from service.model.manifest import Manifest, Side
+from service.model.piece_vocabulary import LANGUAGE, PieceVocabulary
 from service.model.placeholders import hide, hide_again
 from service.model.table_vocabulary import TableVocabulary
 from service.model.vocabulary import NOTHING_MASKED, AnyVocabulary, TextStream, Vocabulary
@@ -18,32 +21,39 @@ _UNREAD: Mapping[str, bytes] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Source:
-    """A sentence as the model reads it: ids end in the end of the sentence; placeholders are what the masks among them
-    stand for, in the order of the manifest's masks."""
+    """A sentence as the model reads it, with what stands around every text, such as the end of the sentence;
+    placeholders are what the masks among its ids stand for, in the order of the manifest's masks; target_prefix is what
+    its target begins with; is_empty: there is no text."""
 
     ids: tuple[int, ...]
     placeholders: tuple[str, ...] = ()
+    target_prefix: tuple[int, ...] = ()
+    is_empty: bool = False
 
 
 class Texts:
     """Both vocabularies of one version and the placeholders that its masks stand for."""
 
     def __init__(self, manifest: Manifest, source: AnyVocabulary, target: AnyVocabulary) -> None:
-        self._before, self._after = manifest.source_frame
+        self._languages = Languages(manifest)
+        self._languages_in_text = manifest.vocabulary.languages_in_text
         self._masks = manifest.vocabulary.masks
         self._source = source
         self._target = target
 
-    def read(self, text: str) -> Source:
-        """A text's source; only what stands around every text for white space. Raises TooManyPlaceholdersError
-        for more placeholders than the model has masks."""
+    def read(self, text: str, source_language: str = "", target_language: str = "") -> Source:
+        """A text's source in the languages that a request chooses, those of the manifest where it chooses none; empty
+        for white space. Raises TooManyPlaceholdersError for more placeholders than the model has masks, and
+        UnknownLanguageError."""
+        named_in_text = self._languages_in_text and LANGUAGE.match(text) is not None
+        frame = self._languages.frame(source_language, target_language, named_in_text=named_in_text)
         placeholders: tuple[str, ...] = ()
         if self._masks:
             text, placeholders = hide(text, [mask.piece for mask in self._masks])
         ids = self._source.encode(text)
         masks = [mask.source_id for mask in self._masks]
         spelled = _spell_out(ids, masks, masks[: len(placeholders)], self._source)
-        return Source((*self._before, *spelled, *self._after), placeholders)
+        return Source((*frame.before, *spelled, *frame.after), placeholders, frame.target_prefix, not spelled)
 
     def normalized_bytes(self, text: str) -> int:
         """UTF-8 bytes of a source text as the vocabulary normalizes it."""
@@ -120,17 +130,37 @@ def open_texts(manifest: Manifest, folder: Path, contents: Mapping[str, bytes] =
     """The texts of the version in FOLDER, from the contents of its files where they were read before; raises
     VocabularyError."""
     files = manifest.vocabulary
-    source = _kind(manifest, "source")(folder / files.source, files.source_size, contents.get(files.source))
-    target = _kind(manifest, "target")(folder / files.target, files.target_size, contents.get(files.target))
+
+    def vocabulary(side: Side, name: str, pieces: str | None, size: int) -> AnyVocabulary:
+        path, kind = folder / name, manifest.tokenizer(side)
+        if kind == "sentencepiece":
+            return Vocabulary(path, size, contents.get(name))
+        if kind == "table":
+            return TableVocabulary(path, size, contents.get(name))
+        assert files.unknown_id is not None
+        if kind == "tokenizers":
+            return JsonVocabulary(_content(path, contents), size, unknown_id=files.unknown_id, where=str(path))
+        assert pieces is not None
+        return PieceVocabulary(
+            _content(path, contents),
+            _content(folder / pieces, contents),
+            size,
+            unknown_id=files.unknown_id,
+            control_ids=files.control_ids,
+            languages_in_text=files.languages_in_text,
+            where=str(path),
+        )
+
+    source = vocabulary("source", files.source, files.source_pieces, files.source_size)
+    target = vocabulary("target", files.target, files.target_pieces, files.target_size)
     for mask in files.masks:
         source.require(mask.source_id, mask.piece)
         target.require(mask.target_id, mask.piece)
     return Texts(manifest, source, target)
 
 
-def _kind(manifest: Manifest, side: Literal["source", "target"]) -> type[TableVocabulary] | type[Vocabulary]:
-    if manifest.foreign is None:
-        return Vocabulary
-    foreign = manifest.foreign
-    tokenizer = foreign.source_tokenizer if side == "source" else foreign.target_tokenizer
-    return Vocabulary if tokenizer == "sentencepiece" else TableVocabulary
+def _content(path: Path, contents: Mapping[str, bytes]) -> bytes:
+    try:
+        return contents[path.name] if path.name in contents else path.read_bytes()
+    except OSError as error:
+        raise VocabularyError(f"{path} cannot be read: {error.strerror}") from error

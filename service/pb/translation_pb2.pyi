@@ -103,6 +103,8 @@ class DecodingOptions(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     UNTRANSLATED_FIELD_NUMBER: _builtins.int
     IGNORE_END_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGE_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
     """Most tokens to make, the end of the sentence included, from 1 to the model's max_target_length.
     0: the model's max_target_length.
@@ -121,7 +123,7 @@ class DecodingOptions(_message.Message):
     """
     length_penalty: _builtins.float
     """Exponent of the length by which beam search divides a log-probability to compare hypotheses of different
-    lengths, from 0. The length counts the prefix and the end of the sentence. Default 1.
+    lengths, from 0. The length counts the prefix and the end of the sentence. Default: the model's own, 1 where it has none.
     """
     coverage_penalty: _builtins.float
     """Weight, from 0, of the sum over the source of log(min(attention received, 1)), added to a hypothesis's score
@@ -156,6 +158,12 @@ class DecodingOptions(_message.Message):
     is no token that may follow, so that the next best one does, and every target ends because of max_length. Its text is
     of no use. An empty text has no step, as ever.
     """
+    source_language: _builtins.str
+    """Language of the text, of a model that has several: one of its source_languages. Empty: the model's source_language.
+    At most 32 characters.
+    """
+    target_language: _builtins.str
+    """Language to translate to, in the same way: one of the model's target_languages."""
     @_builtins.property
     def suppress_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pieces of the target vocabulary that no target gets, at most 1,024; pieces of text, not the end of the sentence."""
@@ -204,10 +212,12 @@ class DecodingOptions(_message.Message):
         terms: _abc.Iterable[Global___Term] | None = ...,
         untranslated: _abc.Iterable[_builtins.str] | None = ...,
         ignore_end_of_sequence: _builtins.bool = ...,
+        source_language: _builtins.str = ...,
+        target_language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "length_penalty", b"length_penalty", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "beam_size", b"beam_size", "coverage_penalty", b"coverage_penalty", "disable_unknown", b"disable_unknown", "ignore_end_of_sequence", b"ignore_end_of_sequence", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_alternative_expansion_prob", b"min_alternative_expansion_prob", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_candidates", b"num_candidates", "num_hypotheses", b"num_hypotheses", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "return_alternatives", b"return_alternatives", "sampling", b"sampling", "seed", b"seed", "suppress_tokens", b"suppress_tokens", "target_prefix", b"target_prefix", "target_prefix_ids", b"target_prefix_ids", "terms", b"terms", "untranslated", b"untranslated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_patience", b"_patience", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "beam_size", b"beam_size", "coverage_penalty", b"coverage_penalty", "disable_unknown", b"disable_unknown", "ignore_end_of_sequence", b"ignore_end_of_sequence", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_alternative_expansion_prob", b"min_alternative_expansion_prob", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_candidates", b"num_candidates", "num_hypotheses", b"num_hypotheses", "patience", b"patience", "repetition_penalty", b"repetition_penalty", "return_alternatives", b"return_alternatives", "sampling", b"sampling", "seed", b"seed", "source_language", b"source_language", "suppress_tokens", b"suppress_tokens", "target_language", b"target_language", "target_prefix", b"target_prefix", "target_prefix_ids", b"target_prefix_ids", "terms", b"terms", "untranslated", b"untranslated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
     _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
@@ -971,6 +981,8 @@ class ScoreRequest(_message.Message):
     PAIRS_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGE_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model, as ListModels gives it."""
     version: _builtins.int
@@ -981,6 +993,10 @@ class ScoreRequest(_message.Message):
     """
     priority: Global___Priority.ValueType
     """Who joins first while others wait."""
+    source_language: _builtins.str
+    """Language of the sources, of a model that has several, as in DecodingOptions."""
+    target_language: _builtins.str
+    """Language of the targets, in the same way."""
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
         """Pairs to score, as many as Translate takes texts."""
@@ -993,10 +1009,12 @@ class ScoreRequest(_message.Message):
         pairs: _abc.Iterable[Global___ScorePair] | None = ...,
         label: _builtins.str = ...,
         priority: Global___Priority.ValueType = ...,
+        source_language: _builtins.str = ...,
+        target_language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "pairs", b"pairs", "priority", b"priority", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "pairs", b"pairs", "priority", b"priority", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1228,14 +1246,16 @@ class Model(_message.Message):
     MAX_TARGET_LENGTH_FIELD_NUMBER: _builtins.int
     CERTIFICATE_JSON_FIELD_NUMBER: _builtins.int
     ATTENTION_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGES_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique on the server together with the version."""
     version: _builtins.int
     """Version, from 1."""
     source_language: _builtins.str
-    """Language of the source, ISO 639-1."""
+    """Language of the source, ISO 639-1; of a model with several, the one of requests that choose none, as it calls it."""
     target_language: _builtins.str
-    """Language of the target, ISO 639-1."""
+    """Language of the target, in the same way; "mul" where a request must choose one."""
     family: _builtins.str
     """Architecture: "transformer", "recurrent", or "foreign" for graphs that others made."""
     precision: _builtins.str
@@ -1250,6 +1270,14 @@ class Model(_message.Message):
     """The certificate as JSON: what was proved when the version was published. Only from GetModel."""
     attention: _builtins.str
     """How the target attends to the source, such as "general, local_p 5, soft". Missing where the model has no attention."""
+    @_builtins.property
+    def source_languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Languages that a request may choose as source_language; only the one above where there is no choice."""
+
+    @_builtins.property
+    def target_languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Languages that a request may choose as target_language, in the same way."""
+
     def __init__(
         self,
         *,
@@ -1264,10 +1292,12 @@ class Model(_message.Message):
         max_target_length: _builtins.int = ...,
         certificate_json: _builtins.str = ...,
         attention: _builtins.str | None = ...,
+        source_languages: _abc.Iterable[_builtins.str] | None = ...,
+        target_languages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attention", b"_attention", "attention", b"attention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attention", b"_attention", "attention", b"attention", "certificate_json", b"certificate_json", "execution_provider", b"execution_provider", "family", b"family", "max_source_length", b"max_source_length", "max_target_length", b"max_target_length", "name", b"name", "precision", b"precision", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attention", b"_attention", "attention", b"attention", "certificate_json", b"certificate_json", "execution_provider", b"execution_provider", "family", b"family", "max_source_length", b"max_source_length", "max_target_length", b"max_target_length", "name", b"name", "precision", b"precision", "source_language", b"source_language", "source_languages", b"source_languages", "target_language", b"target_language", "target_languages", b"target_languages", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attention: _TypeAlias = _typing.Literal["attention"]  # noqa: Y015
     _WhichOneofArgType__attention: _TypeAlias = _typing.Literal["_attention", b"_attention"]  # noqa: Y015

@@ -7,7 +7,7 @@ import pytest
 from service.pb import translation_pb2 as pb
 
 EVERY_TARGET_FLAG = [
-    *("--max-length", 1, "--min-length", 0, "--prefix", "c d"),
+    *("--max-length", 1, "--min-length", 0, "--prefix", "c d", "--source-language", "k", "--target-language", "l"),
     *("--repetition-penalty", 1.25, "--no-repeat-ngram-size", 6, "--disable-unknown", "--ignore-end-of-sequence"),
     *("--suppress-token", "▁a", "--suppress-token", "b"),
     *("--sample", "--temperature", 0.75, "--top-k", 7, "--top-p", 0.5, "--min-p", 0.125, "--seed", 2),
@@ -18,6 +18,8 @@ EVERY_SEARCH_FLAG = [
     *("--term", "e| f g ", "--term", "h", "--keep", "i", "--keep", "j k"),
 ]
 TARGET_OPTIONS = pb.DecodingOptions(
+    source_language="k",
+    target_language="l",
     max_length=1,
     min_length=0,
     target_prefix="c d",

@@ -32,6 +32,8 @@ EVERY_OPTION = DecodingOptions(
     terms=(("e", "f g"), ("h",)),
     untranslated=("i", "j"),
     ignore_end_of_sequence=True,
+    source_language="k",
+    target_language="l",
 )
 AS_A_MESSAGE = pb.DecodingOptions(
     max_length=1,
@@ -55,6 +57,8 @@ AS_A_MESSAGE = pb.DecodingOptions(
     terms=[pb.Term(phrases=["e", "f g"]), pb.Term(phrases=["h"])],
     untranslated=["i", "j"],
     ignore_end_of_sequence=True,
+    source_language="k",
+    target_language="l",
 )
 
 
@@ -109,7 +113,7 @@ def test_sampling_is_asked_for_even_where_all_of_it_is_the_default():
 
 
 def test_the_defaults_are_those_that_the_proto_file_gives():
-    assert (GREEDY.length_penalty, GREEDY.patience, GREEDY.repetition_penalty) == (1.0, 1.0, 1.0)
+    assert (GREEDY.length_penalty, GREEDY.patience, GREEDY.repetition_penalty) == (None, 1.0, 1.0)
     assert (Sampling().temperature, Sampling().top_p) == (1.0, 1.0)
 
 

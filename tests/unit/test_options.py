@@ -7,6 +7,7 @@ import sentencepiece
 
 from service.engine.request import Sampling
 from service.errors import InvalidRequestError
+from service.model.manifest import Search
 from service.model.text import Source, Texts
 from service.model.vocabulary import Vocabulary
 from service.options import Options, decoding_of
@@ -20,10 +21,18 @@ class Manifest:
     name = "model"
     max_target_length = 100
     attention = "general, global, soft"
+    source_language = "en"
+    target_language = "de"
+    search = Search()
 
     class vocabulary:  # noqa: N801
         target_size = 60
         end_id = END
+        source_prefix = ()
+        source_suffix = None
+        target_prefix = ()
+        languages = ()
+        languages_in_text = False
         masks = ()
 
 

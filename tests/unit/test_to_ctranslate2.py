@@ -105,3 +105,10 @@ def test_a_recurrent_model_is_refused_and_an_existing_folder_too(tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(FileExistsError):
         to_ctranslate2.convert(make_model(), tmp_path / "model")
+
+
+def test_another_arrangement_is_refused_by_the_field_that_differs(tmp_path):
+    model = build_model(SMALL.model_copy(update={"norm_position": "after"}), VOCABULARY_SIZE)
+    with pytest.raises(TypeError, match="another norm_position"):
+        to_ctranslate2.convert(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

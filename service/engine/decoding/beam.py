@@ -83,7 +83,7 @@ class BeamSearch:
         size, end_id = self._decoding.beam_size, self._continuation.end_id
         length = len(self._live[0].target) + 1
         is_last = length == self._decoding.max_length
-        is_first_free = bool(self._decoding.prefix) and length == len(self._decoding.prefix) + 1
+        is_first_free = self._only_best_ends and length == len(self._decoding.prefix) + 1
         spare = (one for one in candidates[size:] if one.token_id != end_id)
         going_on = []
         for rank, one in enumerate(candidates[:size]):
@@ -94,6 +94,11 @@ class BeamSearch:
                 if (other := next(spare, None)) is not None:
                     going_on.append(other)
         return [] if is_last else going_on
+
+    @property
+    def _only_best_ends(self) -> bool:
+        """Whether right after the prefix no other candidate may end than the best one."""
+        return bool(self._decoding.prefix)
 
     def _end(self, one: Candidate, rows: Sequence[StepRow]) -> None:
         followed = self._follow(one, rows)

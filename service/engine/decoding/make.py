@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from service.engine.decoding.beam import BeamSearch
 from service.engine.decoding.continuation import Continuation, Target
+from service.engine.decoding.full_beam import FullBeamSearch
 from service.engine.decoding.lines import Alternatives, Best, Lines
 from service.engine.decoding.sampling import Draw
 from service.engine.decoding.search import Search
@@ -28,7 +29,9 @@ def make_search(
     terms = (HoldTerms(decoding.terms, end_id),) if decoding.terms else ()
     continuation = Continuation(decoding, (*model_rules, *terms), end_id=end_id)
     if decoding.beam_size > 1:
-        return ConstrainedBeamSearch(continuation) if decoding.terms else beam_search(continuation)
+        if decoding.terms:
+            return ConstrainedBeamSearch(continuation)
+        return beam_search(continuation) if decoding.beam_end == "patience" else FullBeamSearch(continuation)
     if decoding.sampling is not None:
         return Lines(continuation, Draw(continuation, decoding.sampling, request.seed or 0), begun)
     return Lines(continuation, Alternatives(continuation) if decoding.alternatives else Best(continuation), begun)

@@ -31,6 +31,49 @@ num_decoder_layers = 2
 alignment_layer = 1
 dropout = 0.0
 """,
+    "post_norm": """
+family = "transformer"
+hidden_size = 32
+num_heads = 4
+encoder_num_heads = 2
+head_size = 16
+feed_forward_size = 48
+encoder_feed_forward_size = 64
+activation = "gelu"
+norm_position = "after"
+final_norm = false
+embedding_norm = true
+positions = "learned"
+embedding_scale = 1.0
+output_bias = true
+num_encoder_layers = 2
+num_decoder_layers = 1
+alignment_layer = 0
+dropout = 0.0
+""",
+    "relative": """
+family = "transformer"
+hidden_size = 32
+num_heads = 2
+head_size = 8
+scaled_attention = false
+feed_forward_size = 48
+activation = "gelu_tanh"
+gated = true
+biases = false
+norm = "rms"
+norm_epsilon = 1e-6
+positions = "relative"
+num_buckets = 8
+max_distance = 20
+embedding_scale = 1.0
+shared_embedding = false
+tied_output = false
+num_encoder_layers = 1
+num_decoder_layers = 2
+alignment_layer = 1
+dropout = 0.0
+""",
     "lstm": 'family = "recurrent"\ncell = "lstm"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.2\n',
     "gru": 'family = "recurrent"\ncell = "gru"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.0\n',
     "none": RECURRENT + 'attention = "none"\n',

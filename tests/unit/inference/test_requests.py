@@ -64,6 +64,8 @@ def test_every_option_of_ours_is_a_parameter_by_its_name() -> None:
             terms='[["Hund", "Tier"], ["Schnee"]]',
             untranslated='["Berlin"]',
             ignore_end_of_sequence=True,
+            source_language="eng_Latn",
+            target_language="deu_Latn",
         )
     ).options
     assert read == translation.DecodingOptions(
@@ -87,6 +89,8 @@ def test_every_option_of_ours_is_a_parameter_by_its_name() -> None:
         terms=[translation.Term(phrases=["Hund", "Tier"]), translation.Term(phrases=["Schnee"])],
         untranslated=["Berlin"],
         ignore_end_of_sequence=True,
+        source_language="eng_Latn",
+        target_language="deu_Latn",
     )
     unset = {field.name for field in read.DESCRIPTOR.fields} - {field.name for field, _ in read.ListFields()}
     assert unset == {"num_candidates"}, "an option that is new needs a place among the parameters"

@@ -1,0 +1,130 @@
+"""An architecture of transformers in our Transformer's terms: a configuration, and where each weight comes from.
+
+It reads shapes and names alone until a weight is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from export.configuration import Activation, TransformerConfiguration
+from export.errors import ImportedModelError
+from export.hf.weights import Weights
+from export.models.transformer import Transformer
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""By transformers' names of them."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one of our parameters comes from: tensors of the checkpoint, one under another, the first of which is
+    multiplied by `scale`; of what comes of that, the rows from the first to before the second of `rows`."""
+
+    names: tuple[str, ...]
+    scale: float = 1.0
+    rows: tuple[int, int | None] = (0, None)
+
+    def read(self, weights: Weights) -> Tensor:
+        """The parameter in float32; raises ImportedModelError."""
+        parts = [weights.read(name) for name in self.names]
+        if self.scale != 1.0:
+            parts[0] = parts[0] * self.scale
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole[slice(*self.rows)].clone() if self.rows != (0, None) else whole
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Our configuration, the sizes of both vocabularies, where each parameter comes from, and the tensors of the
+    checkpoint that hold nothing else. impossible: tokens that have no probability at all."""
+
+    configuration: TransformerConfiguration
+    source_size: int
+    target_size: int
+    origins: dict[str, Origin]
+    ignored: frozenset[str]
+    impossible: tuple[int, ...] = ()
+
+    def without(self, token_ids: tuple[int, ...]) -> Architecture:
+        """The same with logits of minus infinity for some tokens, so that the probabilities of all others sum to 1."""
+        biased = self.configuration.model_copy(update={"output_bias": True})
+        return replace(self, configuration=biased, impossible=token_ids)
+
+    def check(self, weights: Weights) -> None:
+        """Raises ImportedModelError where the checkpoint lacks a tensor, or has one of another shape or too many."""
+        with torch.device("meta"):
+            wanted = {name: tuple(one.shape) for name, one in self.make().state_dict().items()}
+        for name, shape in wanted.items():
+            if (origin := self.origins.get(name)) is None:
+                continue  # the bias that impossible tokens alone need
+            shapes = [weights.shape(part) for part in origin.names]
+            found = (len(range(sum(one[0] for one in shapes))[slice(*origin.rows)]), *shapes[0][1:])
+            if found != shape and tuple(size for size in found if size > 1) != shape:
+                raise ImportedModelError(
+                    f"{origin.names[0]} is {list(shapes[0])}, which does not fit {list(shape)}, as config.json has it"
+                )
+        used = {part for origin in self.origins.values() for part in origin.names}
+        if extra := sorted(weights.names - used - self.ignored):
+            raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its config.json says nothing")
+
+    def make(self) -> Transformer:
+        """The model, with any weights."""
+        return Transformer(self.configuration, self.target_size, self.source_size)
+
+    def load(self, weights: Weights) -> Transformer:
+        """The model with the checkpoint's weights, each of which is in memory once."""
+        with torch.device("meta"):
+            model = self.make()
+        for name, tensor in model.state_dict().items():
+            origin = self.origins.get(name)
+            read = torch.zeros(tensor.shape) if origin is None else origin.read(weights).reshape(tensor.shape)
+            if name == "output_bias":
+                read[list(self.impossible)] = float("-inf")
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, torch.nn.Parameter(read, requires_grad=False))
+        return model.eval()
+
+
+def activation(name: str) -> Activation:
+    """Raises ImportedModelError for one that our Transformer does not have."""
+    if name not in ACTIVATIONS:
+        raise ImportedModelError(f"the activation {name} is not supported; supported are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def first_of(weights: Weights, *names: str) -> str:
+    """The first name that the checkpoint has; tensors that are shared are saved under one of their names."""
+    return next((name for name in names if name in weights.names), names[0])
+
+
+def output_origin(weights: Weights, embedding: str) -> Origin | None:
+    """Where the output layer comes from; None where it is the target's embedding."""
+    if "lm_head.weight" not in weights.names or embedding == "lm_head.weight":
+        return None
+    same = weights.shape("lm_head.weight") == weights.shape(embedding) and torch.equal(
+        weights.read("lm_head.weight"), weights.read(embedding)
+    )
+    return None if same else Origin(("lm_head.weight",))
+
+
+def require(config: Any, **neutral: Any) -> None:
+    """Raises ImportedModelError for a field of config.json that is not as it must be."""
+    for field, value in neutral.items():
+        if getattr(config, field, value) not in (value, None):
+            raise ImportedModelError(f"{field} = {getattr(config, field)!r} in config.json is not supported")
+
+
+Describe = Callable[[Any, Weights, int], Architecture]

@@ -1,0 +1,25 @@
+"""Everything that an import has found out before it writes anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.hf.architecture import Architecture
+from export.hf.search import Decoding
+from export.hf.vocabulary import Tokenization
+from export.hf.weights import Weights
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A folder of transformers, checked; its weights are read when they are needed. longest: tokens of a source, and of
+    a target where its decoding sets no lower limit."""
+
+    folder: Path
+    architecture_name: str
+    architecture: Architecture
+    weights: Weights
+    decoding: Decoding
+    tokenization: Tokenization
+    longest: int

@@ -1,0 +1,176 @@
+"""From a folder of transformers to a version in the model store: mapped, exported, verified, compared with the
+translations of transformers token for token, and there all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from export.bundle import (
+    CERTIFICATE_FILE,
+    DECODER_STEP_FILE,
+    ENCODER_FILE,
+    LENGTH_MULTIPLE,
+    MODEL_CARD_FILE,
+    NUM_CANDIDATES,
+    export_graphs,
+    records_of,
+    states_of,
+)
+from export.errors import ImportedModelError
+from export.hf import bart, t5
+from export.hf.architecture import Architecture
+from export.hf.card import model_card
+from export.hf.certify import certify
+from export.hf.imported import Imported
+from export.hf.search import read_decoding
+from export.hf.tokenize import load_configurations, load_tokenizer
+from export.hf.vocabulary import Tokenization, read_tokenization
+from export.hf.weights import Weights
+from export.models.transformer import Transformer
+from export.placing import free_version, place_version
+from export.sign import read_private_key
+from service.model.certificate import replay
+from service.model.manifest import MANIFEST_FILE, Manifest, Precision
+from service.model.onnx_model import OnnxModel
+
+DESCRIBE: dict[str, Callable[[Any, Weights, int], Architecture]] = {
+    **dict.fromkeys(bart.ARRANGEMENTS, bart.describe),
+    "t5": t5.describe,
+    "mt5": t5.describe,
+}
+"""By the model_type of config.json."""
+DEFAULT_LONGEST = 256
+
+
+def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
+    """What the folder holds, for sources and targets of at most `longest` tokens; raises ImportedModelError. Nothing is
+    written."""
+    if not folder.is_dir():
+        raise ImportedModelError(
+            f"{folder} is no folder; download a model first: hf download NAME --local-dir {folder}"
+        )
+    config, generation = load_configurations(folder)
+    if (describe := DESCRIBE.get(config.model_type)) is None:
+        raise ImportedModelError(
+            f"{folder} is a {config.model_type}; supported are {', '.join(DESCRIBE)}, which NLLB is one of (m2m_100)"
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ImportedModelError(f"{folder} is quantized, which is not supported: take the original weights")
+    weights = Weights(folder)
+    architecture = describe(config, weights, _padded(longest))
+    decoding = read_decoding(generation)
+    if decoding.impossible_ids:
+        architecture = architecture.without(decoding.impossible_ids)
+    architecture.check(weights)
+    sizes = architecture.source_size, architecture.target_size
+    tokenization = read_tokenization(load_tokenizer(folder), decoding, *sizes)
+    room = architecture.configuration.max_positions // LENGTH_MULTIPLE * LENGTH_MULTIPLE
+    name = (config.architectures or [config.model_type])[0]
+    return Imported(folder, name, architecture, weights, decoding, tokenization, min(longest, room))
+
+
+def import_model(
+    folder: Path,
+    *,
+    model_store: Path,
+    name: str | None = None,
+    version: int | None = None,
+    precision: Precision = "fp32",
+    longest: int = DEFAULT_LONGEST,
+    source_language: str | None = None,
+    target_language: str | None = None,
+    sentences: Sequence[str] = (),
+    key: Path | None = None,
+) -> Path:
+    """Publish a folder as MODEL_STORE/NAME/VERSION; the version's folder.
+
+    By default NAME is the folder's and VERSION the next free number. The languages are those of requests that name
+    none; sentences are what is measured on, instead of built-in English ones. Raises ImportedModelError, SigningError,
+    PublishError, VersionExistsError or VerificationError; then nothing has been published.
+    """
+    signing_key = None if key is None else read_private_key(key)
+    name = name or re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    number = free_version(model_store, name, version)
+    imported = read(folder, longest)
+    tokens = _with_languages(imported.tokenization, source_language, target_language)
+    imported = replace(imported, tokenization=tokens)
+
+    def build(place: Path) -> None:
+        _build(place, imported, name, number, precision, sentences)
+
+    return place_version(model_store, name, number, build, key=signing_key)
+
+
+def _with_languages(tokens: Tokenization, source: str | None, target: str | None) -> Tokenization:
+    codes = {one.code for one in tokens.vocabulary.languages}
+    for code in (source, target):
+        if code and codes and code not in codes and code not in (tokens.source_language, tokens.target_language):
+            raise ImportedModelError(f"{code} is none of the tokenizer's languages")
+    return replace(
+        tokens,
+        source_language=source or tokens.source_language,
+        target_language=target or tokens.target_language,
+    )
+
+
+def _build(
+    folder: Path, imported: Imported, name: str, version: int, precision: Precision, sentences: Sequence[str]
+) -> None:
+    """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it."""
+    model = imported.architecture.load(imported.weights)
+    graphs = export_graphs(model)
+
+    def draft(where: Path, form: Precision) -> OnnxModel:
+        where.mkdir()
+        shipped = graphs if form == "fp32" else graphs.quantized()
+        for file, graph in ((ENCODER_FILE, shipped.encoder), (DECODER_STEP_FILE, shipped.decoder_step)):
+            (where / file).write_bytes(graph.SerializeToString(deterministic=True))
+        for file, content in imported.tokenization.files.items():
+            (where / file).write_bytes(content)
+        (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
+        _seal(where, imported, model, form, name, version)
+        return OnnxModel(where)
+
+    shipped = draft(folder, precision)
+    float32 = shipped if precision == "fp32" else draft(folder.with_name("float32"), "fp32")
+    certificate = certify(imported, model, float32, shipped, sentences)
+    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / MODEL_CARD_FILE).write_text(model_card(imported, shipped.manifest, certificate), encoding="utf-8")
+    _seal(folder, imported, model, precision, name, version)
+    replay(OnnxModel(folder), certificate)
+
+
+def _seal(folder: Path, imported: Imported, model: Transformer, precision: Precision, name: str, version: int) -> None:
+    """Write manifest.json for all other files that FOLDER holds."""
+    tokens, decoding = imported.tokenization, imported.decoding
+    most_made = min(imported.longest, decoding.longest or imported.longest)
+    manifest = Manifest(
+        format=1,
+        name=name,
+        version=version,
+        family="transformer",
+        attention=model.attention_description,
+        precision=precision,
+        source_language=tokens.source_language,
+        target_language=tokens.target_language,
+        max_source_length=imported.longest,
+        max_target_length=most_made,
+        length_multiple=LENGTH_MULTIPLE,
+        num_candidates=NUM_CANDIDATES,
+        vocabulary=tokens.vocabulary,
+        search=decoding.search,
+        encoder=ENCODER_FILE,
+        decoder_step=DECODER_STEP_FILE,
+        certificate=CERTIFICATE_FILE,
+        states=states_of(model),
+        files=records_of(folder),
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _padded(length: int) -> int:
+    return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
