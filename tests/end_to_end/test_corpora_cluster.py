@@ -17,12 +17,14 @@ import pytest
 
 from hostile.ports import free_port
 from service.corpora.arguments import NEEDED
-from service.corpora.cluster import QUIET
+from service.corpora.cluster import LOOPBACK_ALONE, QUIET
 from tests.end_to_end.test_corpora import LIMIT_S, descendants, is_running, started, translated, wait_until
 
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
 EACH = ("--num-cpus", "1", "--min-worker-port", "40000", "--max-worker-port", "49999")
 """By default workers have ports among which that of the head may be."""
+MANY_NODES = dict.fromkeys(LOOPBACK_ALONE, "1")
+"""Whatever this process was told before: on the loopback alone Ray has one node."""
 NUM_LINES = 120
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +36,9 @@ pytestmark = pytest.mark.skipif(
 def node(folder: Path, *arguments: str) -> Iterator[int]:
     """A node of one processor, of which nothing is left at the end; its process."""
     with (folder / f"{len(list(folder.iterdir()))}.log").open("wb") as log:
-        process = subprocess.Popen([*RAY_START, *EACH, *arguments], stdout=log, stderr=log, env=os.environ | QUIET)
+        process = subprocess.Popen(
+            [*RAY_START, *EACH, *arguments], stdout=log, stderr=log, env=os.environ | QUIET | MANY_NODES
+        )
     try:
         wait_until(lambda: process.poll() is not None or b"Ray runtime started" in Path(log.name).read_bytes())
         assert process.poll() is None, Path(log.name).read_text()
