@@ -23,8 +23,8 @@ from tests.end_to_end.test_corpora import LIMIT_S, descendants, is_running, star
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
 EACH = ("--num-cpus", "1", "--min-worker-port", "40000", "--max-worker-port", "49999")
 """By default workers have ports among which that of the head may be."""
-MANY_NODES = dict.fromkeys(LOOPBACK_ALONE, "1")
-"""Whatever this process was told before: on the loopback alone Ray has one node."""
+MANY_NODES = dict.fromkeys(LOOPBACK_ALONE, "1") | {"RAY_AUTH_MODE": "disabled"}
+"""Whatever this process was told, and whichever token Ray has left on the machine before."""
 NUM_LINES = 120
 
 pytestmark = pytest.mark.skipif(
