@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ async def until_closed(watched: Sequence[Listener]) -> None:
 
 
 def _port(descriptor: int) -> int | None:
-    """Where a socket listens; None where it does not. Raises OSError for what is no socket."""
+    """Where a socket listens; None where it does not, and for what is no socket. Raises OSError for what is not open."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return None
     with socket.socket(fileno=os.dup(descriptor)) as duplicate:
         if duplicate.family not in (socket.AF_INET, socket.AF_INET6):
             return None
