@@ -51,7 +51,7 @@ async def until_closed(watched: Sequence[Listener]) -> None:
 
 
 def _port(descriptor: int) -> int | None:
-    """Where a socket listens; None where it does not, and for what is no socket. Raises OSError for what is not open."""
+    """Where a socket listens; None where it does not or is none. Raises OSError for what is not open."""
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return None
     with socket.socket(fileno=os.dup(descriptor)) as duplicate:
