@@ -15,6 +15,7 @@ END = 3
 
 
 class Manifest:
+    source_frame = ((), (END,))
     """What the options are checked against."""
 
     name = "model"
