@@ -15,10 +15,10 @@ END = 3
 
 
 class Manifest:
-    source_frame = ((), (END,))
     """What the options are checked against."""
 
     name = "model"
+    source_frame = ((), (END,))
     max_target_length = 100
     attention = "general, global, soft"
 
