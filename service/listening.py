@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,11 +51,17 @@ async def until_closed(watched: Sequence[Listener]) -> None:
 
 
 def _port(descriptor: int) -> int | None:
-    """Where a socket listens; None where it does not. Raises OSError for what is no socket."""
-    with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-        if duplicate.family not in (socket.AF_INET, socket.AF_INET6):
+    """Where a socket listens; None where it does not or is none. Raises OSError for what is not open. It takes no
+    descriptor of its own: a process that has none left still listens."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return None
+    borrowed = socket.socket(fileno=descriptor)
+    try:
+        if borrowed.family not in (socket.AF_INET, socket.AF_INET6):
             return None
-        if not duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if not borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return None
-        port: int = duplicate.getsockname()[1]
+        port: int = borrowed.getsockname()[1]
         return port
+    finally:
+        borrowed.detach()

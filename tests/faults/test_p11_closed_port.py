@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hostile.ports import free_port
-from service.listening import listeners
+from service.listening import OWN_DESCRIPTORS, listeners
 from service.server import Server
 from service.settings import Settings
 from tests.faults.watched import copy_model
@@ -27,8 +27,10 @@ async def test_a_port_that_grpc_has_closed_ends_the_server(tmp_path: Path, monke
     try:
         await asyncio.sleep(1.0)
         assert server.is_ready
+        num_open = len(list(OWN_DESCRIPTORS.iterdir()))
         watched = listeners(server.port)
         assert watched
+        assert len(list(OWN_DESCRIPTORS.iterdir())) == num_open
         for one in watched:
             with socket.socket(fileno=os.dup(one.descriptor)) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)

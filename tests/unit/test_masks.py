@@ -60,10 +60,10 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
 def texts(vocabulary: Vocabulary) -> Texts:
     class Manifest:
         source_language, target_language = "en", "ko"
+        source_frame = ((), (END,))
 
         class vocabulary:  # noqa: N801
-            source_prefix, source_suffix, target_prefix = (), None, ()
-            languages, languages_in_text = (), False
+            languages, languages_in_text, target_prefix = (), False, ()
             end_id = END
             masks = tuple(Mask(piece=piece, source_id=4 + i, target_id=4 + i) for i, piece in enumerate(MASKS))
 
@@ -141,10 +141,10 @@ def test_the_log_probability_is_the_models_own():
 def test_a_model_without_masks_reads_placeholders_as_text(vocabulary: Vocabulary):
     class Manifest:
         source_language, target_language = "en", "ko"
+        source_frame = ((), (END,))
 
         class vocabulary:  # noqa: N801
-            source_prefix, source_suffix, target_prefix = (), None, ()
-            languages, languages_in_text = (), False
+            languages, languages_in_text, target_prefix = (), False, ()
             end_id = END
             masks = ()
 

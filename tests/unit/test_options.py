@@ -19,6 +19,7 @@ class Manifest:
     """What the options are checked against."""
 
     name = "model"
+    source_frame = ((), (END,))
     max_target_length = 100
     attention = "general, global, soft"
     source_language = "en"
@@ -28,8 +29,6 @@ class Manifest:
     class vocabulary:  # noqa: N801
         target_size = 60
         end_id = END
-        source_prefix = ()
-        source_suffix = None
         target_prefix = ()
         languages = ()
         languages_in_text = False
