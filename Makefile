@@ -164,17 +164,20 @@ compare: .venv/training ## Compare every attention by BLEU and length, into benc
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate
 LOCK_FILE = $(LOCK) --generate-hashes --custom-compile-command "make lock" --constraints .venv/lock/all.txt
 LEFT_OUT = sed -nE 's/^($(1))==.*/--no-emit-package \1/p'
+# tokenizers asks for the hub's client, which it imports only to download: what serves leaves it out, with all that it brings.
+WITHOUT_HUB = --override .venv/lock/without_hub.txt
 .PHONY: lock
 lock: .venv/made ## Lock the requirements again from pyproject.toml (UPGRADE=--upgrade)
 	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@mkdir -p .venv/lock && printf '%s\n' 'hatchling>=1.27' 'editables>=0.5' > .venv/lock/build.in
+	@echo "huggingface-hub ; python_version < '3'" > .venv/lock/without_hub.txt
 	@sed -nE 's/^([a-z0-9-]+==[^\\]*).*/\1/p' $(wildcard requirements/*.txt) | sort -u > .venv/lock/all.txt
-	$(LOCK) --no-header $(UPGRADE) pyproject.toml .venv/lock/build.in --extra cpu --extra load --extra tokenizers --extra plot --extra corpora --extra export --extra import --extra dev \
-		--output-file .venv/lock/all.txt
+	$(LOCK) --no-header $(UPGRADE) pyproject.toml .venv/lock/build.in --output-file .venv/lock/all.txt \
+		$(addprefix --extra ,cpu load tokenizers plot corpora export import dev)
 	$(LOCK_FILE) .venv/lock/build.in --output-file requirements/build.txt
-	$(LOCK_FILE) pyproject.toml --extra cpu --extra load --output-file requirements/cpu.txt
-	$(LOCK_FILE) pyproject.toml --extra cuda --extra load --output-file requirements/cuda.txt
-	$(LOCK_FILE) pyproject.toml --extra cpu --extra load --extra tokenizers --extra export --extra import --output-file requirements/export.txt \
+	$(LOCK_FILE) $(WITHOUT_HUB) pyproject.toml --extra cpu --extra load --extra tokenizers --output-file requirements/cpu.txt
+	$(LOCK_FILE) $(WITHOUT_HUB) pyproject.toml --extra cuda --extra load --extra tokenizers --output-file requirements/cuda.txt
+	$(LOCK_FILE) pyproject.toml $(addprefix --extra ,cpu load tokenizers export import) --output-file requirements/export.txt \
 		$$($(call LEFT_OUT,torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+) .venv/lock/all.txt | sort -u)
 	$(LOCK_FILE) pyproject.toml --extra plot --extra corpora --extra dev --output-file requirements/dev.txt \
 		$$($(call LEFT_OUT,[a-z0-9-]+) requirements/build.txt requirements/export.txt | sort -u)
