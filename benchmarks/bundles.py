@@ -8,7 +8,7 @@ from pathlib import Path
 import sentencepiece
 import torch
 
-from export.bundle import CERTIFICATE_FILE, export_graphs, write_graphs, write_manifest
+from export.bundle import CERTIFICATE_FILE, export_graphs, vocabulary_of, write_graphs, write_manifest
 from export.checkpoint import VOCABULARY_FILE
 from export.configuration import (
     DataConfiguration,
@@ -56,7 +56,7 @@ def write_version(
     _write_vocabulary(folder / VOCABULARY_FILE, vocabulary_size)
     version = folder / "1"
     graphs = export_graphs(model)
-    write_graphs(version, graphs.quantized() if precision == "int8" else graphs, folder)
+    write_graphs(version, graphs.quantized() if precision == "int8" else graphs, vocabulary_of(folder))
     (version / CERTIFICATE_FILE).write_text("{}\n", encoding="utf-8")
     write_manifest(version, config, model, precision, name, 1)
     return version

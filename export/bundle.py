@@ -6,8 +6,7 @@ The same checkpoint gives the same graphs, byte by byte.
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,12 +70,18 @@ def export_graphs(model: TranslationModel) -> Graphs:
     )
 
 
-def write_graphs(folder: Path, graphs: Graphs, checkpoint: Path) -> None:
-    """Create FOLDER with both graphs and the vocabulary."""
+def write_graphs(folder: Path, graphs: Graphs, vocabulary: Mapping[str, bytes]) -> None:
+    """Create FOLDER with both graphs and the vocabulary's files, by their names."""
     folder.mkdir()
     for name, graph in ((ENCODER_FILE, graphs.encoder), (DECODER_STEP_FILE, graphs.decoder_step)):
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
-    shutil.copyfile(checkpoint / VOCABULARY_FILE, folder / VOCABULARY_FILE)
+    for name, content in vocabulary.items():
+        (folder / name).write_bytes(content)
+
+
+def vocabulary_of(checkpoint: Path) -> dict[str, bytes]:
+    """The files of a checkpoint's vocabulary, by their names."""
+    return {VOCABULARY_FILE: (checkpoint / VOCABULARY_FILE).read_bytes()}
 
 
 def write_manifest(

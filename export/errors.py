@@ -20,6 +20,11 @@ ExportError
 """
 
 
+def one_line(error: Exception) -> str:
+    """What another library's error says, short enough for a message of ours."""
+    return " ".join(str(error).split())[:200]
+
+
 class ExportError(Exception):
     """Base of this package's errors; the message is one line for the person who runs the command."""
 

@@ -11,6 +11,7 @@ from export.bundle import (
     MAX_LENGTH,
     MODEL_CARD_FILE,
     export_graphs,
+    vocabulary_of,
     write_graphs,
     write_manifest,
 )
@@ -75,7 +76,7 @@ def _build(
     """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it."""
 
     def draft(where: Path, form: Precision) -> OnnxModel:
-        write_graphs(where, graphs if form == "fp32" else graphs.quantized(), checkpoint)
+        write_graphs(where, graphs if form == "fp32" else graphs.quantized(), vocabulary_of(checkpoint))
         (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
         write_manifest(where, config, model, form, name, version)
         return OnnxModel(where)

@@ -20,29 +20,44 @@ ServiceError
 ├── AttemptsExhaustedError  the request has been tried too often already
 └── InternalError           a fault of the server
 
-What a caller is told of an error is a template with numbers and the name of a field of the protocol in it, so that
-nothing that was sent and nothing of the server's inside can be in it.
+What a caller is told of an error is a template with numbers, the name of a field of the protocol and languages that the
+model lists anyway in it, so that nothing that was sent and nothing of the server's inside can be in it.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Self
+
+MOST_LANGUAGES = 256
+"""Named in one message: NLLB's 202, and more than a status has room for are told by GetModel alone."""
 
 
 class ServiceError(Exception):
     """Base; str() is one line for the caller.
 
-    template: a literal of the source; {field} in it is a field of the protocol, every other name one of `numbers`.
+    template: a literal of the source; {field} in it is a field of the protocol, {languages} the codes of a model's
+    languages, every other name one of `numbers`.
     pushback_ms: when the same request may be tried again, in milliseconds; None where trying again is of no use.
     """
 
     def __init__(
-        self, template: str, *, pushback_ms: int | None = None, field: str = "", **numbers: int | float
+        self,
+        template: str,
+        *,
+        pushback_ms: int | None = None,
+        field: str = "",
+        languages: Sequence[str] = (),
+        **numbers: int | float,
     ) -> None:
-        if not re.fullmatch("[a-z_]*", field) or not all(
-            isinstance(number, int | float) for number in numbers.values()
+        if (
+            not re.fullmatch("[a-z_]*", field)
+            or not all(re.fullmatch("[A-Za-z0-9_@-]{1,32}", code) for code in languages)
+            or not all(isinstance(number, int | float) for number in numbers.values())
         ):
-            raise TypeError("an error tells of fields and numbers alone")
-        super().__init__(template.format(field=field, **numbers) if field or numbers else template)
+            raise TypeError("an error tells of fields, languages and numbers alone")
+        named = ", ".join(languages[:MOST_LANGUAGES]) + (", ..." if len(languages) > MOST_LANGUAGES else "")
+        told = template.format(field=field, languages=named, **numbers) if field or numbers else template
+        super().__init__(told)
         self.pushback_ms = pushback_ms
 
     def again(self, *, pushback_ms: int | None = None) -> Self:

@@ -8,8 +8,7 @@ from functools import partial
 import structlog
 
 from service.admission.admission import Admission
-from service.engine.decoding.beam import BeamSearch
-from service.engine.decoding.staying import StayingBeamSearch
+from service.engine.decoding.make import beam_search_of
 from service.engine.engine import Engine
 from service.engine.pool import EnginePool
 from service.engine.runner import Runner
@@ -65,7 +64,6 @@ def assemble(
         max_encode_tokens=settings.max_encode_tokens,
         length_multiple=manifest.length_multiple,
     )
-    stays = manifest.foreign is not None and manifest.foreign.ended_hypotheses == "stay"
     engines = [
         Engine(
             f"{manifest.name}-{manifest.version}-{number}",
@@ -74,7 +72,7 @@ def assemble(
                 end_id=manifest.vocabulary.end_id,
                 empty_source=manifest.empty_source,
                 rules_for=partial(model_rules, manifest),
-                beam_search=StayingBeamSearch if stays else BeamSearch,
+                beam_search=beam_search_of(manifest),
                 max_failed_steps=settings.max_failed_steps,
             ),
             limits,

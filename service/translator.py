@@ -79,11 +79,11 @@ class Translator:
             source = self._texts.read(text, options.source_language, options.target_language)
         except UnknownLanguageError as error:
             template = (
-                "{field} is not set, and the model has several; GetModel tells which"
+                "{field} is not set; the model has {languages}"
                 if error.is_missing
-                else "{field} is none of the model's languages; GetModel tells which there are"
+                else "{field} is none of the model's languages, which are {languages}"
             )
-            raise InvalidRequestError(template, field=error.field) from error
+            raise InvalidRequestError(template, field=error.field, languages=error.languages) from error
         except TooManyPlaceholdersError as error:
             raise InvalidRequestError(
                 "the text has {number} placeholders; at most {most} are kept", number=error.number, most=error.most

@@ -33,6 +33,7 @@ from transformers import (
     T5ForConditionalGeneration,
     T5Tokenizer,
 )
+from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
 SENTENCES = (
     "A man rides a bicycle.",
@@ -65,9 +66,19 @@ EMBEDDINGS = 1.0
 
 
 def save(
-    model: Any, tokenizer: Any, folder: Path, *, end_id: int, end_weight: float, seed: int = 1, **generation: Any
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    end_id: int,
+    end_weight: float,
+    seed: int = 1,
+    turned: bool = False,
+    **generation: Any,
 ) -> Path:
-    """Random weights, large ones but for embeddings; the end of the sentence gets more weight than other tokens."""
+    """Random weights, large ones but for embeddings; the end of the sentence gets more weight than other tokens.
+    turned: norms change the signs of half of what they norm, since a token would follow itself for ever where the
+    output layer is the embedding, and nothing else stands in between."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -76,6 +87,8 @@ def save(
                 parameter.normal_(0.0, size / parameter.shape[-1] ** 0.5)
             else:
                 parameter.normal_(float(name.endswith("norm.weight")), 0.2)
+                if turned and name.endswith("norm.weight"):
+                    parameter.mul_(torch.randint(2, parameter.shape) * 2 - 1)
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.normal_(0.0, 0.5)
             model.final_logits_bias[0, end_id] += end_weight
@@ -156,8 +169,11 @@ def make_m2m100(folder: Path) -> Path:
     ids = {piece: i for i, piece in enumerate([*SPECIAL, *(piece for piece, _ in pieces)])}
     vocab = path.with_name("vocab.json")
     vocab.write_text(json.dumps(ids), encoding="utf-8")
-    tokenizer = M2M100Tokenizer(str(vocab), str(path), src_lang="en", tgt_lang="de")
-    config = M2M100Config(**LAYERS, vocab_size=len(ids) + len(tokenizer.lang_code_to_id) + 8)
+    languages = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]
+    tokenizer = M2M100Tokenizer(
+        str(vocab), str(path), src_lang="en", tgt_lang="de", additional_special_tokens=list(languages)
+    )
+    config = M2M100Config(**LAYERS, vocab_size=len(ids) + len(languages) + 8)
     return _save_multilingual(M2M100ForConditionalGeneration(config), tokenizer, folder)
 
 
@@ -176,7 +192,8 @@ def _save_multilingual(model: Any, tokenizer: Any, folder: Path) -> Path:
         tokenizer,
         folder,
         end_id=2,
-        end_weight=1.6,
+        end_weight=2.0,
+        turned=True,
         decoder_start_token_id=2,
         bos_token_id=0,
         eos_token_id=2,
@@ -253,7 +270,7 @@ def make_t5(folder: Path, *, newer: bool = False) -> Path:
         tokenizer,
         folder,
         end_id=1,
-        end_weight=1.6,
+        end_weight=2.0 if newer else 5.0,
         decoder_start_token_id=0,
         eos_token_id=1,
         pad_token_id=0,

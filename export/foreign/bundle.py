@@ -6,13 +6,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.bundle import CERTIFICATE_FILE, DECODER_STEP_FILE, ENCODER_FILE, LENGTH_MULTIPLE, NUM_CANDIDATES
+from export.bundle import (
+    CERTIFICATE_FILE,
+    DECODER_STEP_FILE,
+    ENCODER_FILE,
+    LENGTH_MULTIPLE,
+    NUM_CANDIDATES,
+    records_of,
+)
 from export.foreign.mapping import Mapping
 from export.foreign.originals import Original
 from export.foreign.resolve import Resolved
 from export.foreign.vocabularies import PreparedVocabulary
 from service.model.foreign.roles import ForeignPair
-from service.model.manifest import MANIFEST_FILE, FileRecord, Manifest, VocabularyFiles, file_sha256
+from service.model.manifest import MANIFEST_FILE, Manifest, VocabularyFiles
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,6 @@ def write_manifest(folder: Path, parts: Parts, pair: ForeignPair, name: str, ver
     """Write manifest.json for all other files that FOLDER holds; pair is the resolved one with what it may share."""
     mapping, resolved = parts.mapping, parts.resolved
     is_quantized = parts.encoder.is_quantized or parts.decoder.is_quantized
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
     manifest = Manifest(
         format=1,
         name=name,
@@ -68,7 +74,7 @@ def write_manifest(folder: Path, parts: Parts, pair: ForeignPair, name: str, ver
         certificate=CERTIFICATE_FILE,
         states=resolved.states,
         foreign=pair,
-        files={path.name: FileRecord(sha256=file_sha256(path), size=path.stat().st_size) for path in files},
+        files=records_of(folder),
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest

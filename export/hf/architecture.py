@@ -5,7 +5,6 @@ It reads shapes and names alone until a weight is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from export.configuration import Activation, TransformerConfiguration
 from export.errors import ImportedModelError
+from export.hf.limits import check_heads, check_size
 from export.hf.weights import Weights
 from export.models.transformer import Transformer
 
@@ -60,16 +60,25 @@ class Architecture:
 
     def without(self, token_ids: tuple[int, ...]) -> Architecture:
         """The same with logits of minus infinity for some tokens, so that the probabilities of all others sum to 1."""
+        return replace(self.with_output_bias(), impossible=token_ids)
+
+    def with_output_bias(self) -> Architecture:
+        """The same with a bias of zeros where the output layer has none: with one the product is an ONNX Gemm, which
+        reads a tied embedding as it lies; without one the graph would hold the embedding twice."""
         biased = self.configuration.model_copy(update={"output_bias": True})
-        return replace(self, configuration=biased, impossible=token_ids)
+        return replace(self, configuration=biased)
 
     def check(self, weights: Weights) -> None:
-        """Raises ImportedModelError where the checkpoint lacks a tensor, or has one of another shape or too many."""
+        """Raises ImportedModelError where our graphs cannot have such an architecture, and where the checkpoint lacks a
+        tensor, or has one of another shape or too many."""
+        check_heads(self.configuration)
         with torch.device("meta"):
-            wanted = {name: tuple(one.shape) for name, one in self.make().state_dict().items()}
+            model = self.make()
+        check_size(model)
+        wanted = {name: tuple(one.shape) for name, one in model.state_dict().items()}
         for name, shape in wanted.items():
             if (origin := self.origins.get(name)) is None:
-                continue  # the bias that impossible tokens alone need
+                continue  # a bias that is ours alone
             shapes = [weights.shape(part) for part in origin.names]
             found = (len(range(sum(one[0] for one in shapes))[slice(*origin.rows)]), *shapes[0][1:])
             if found != shape and tuple(size for size in found if size > 1) != shape:
@@ -125,6 +134,3 @@ def require(config: Any, **neutral: Any) -> None:
     for field, value in neutral.items():
         if getattr(config, field, value) not in (value, None):
             raise ImportedModelError(f"{field} = {getattr(config, field)!r} in config.json is not supported")
-
-
-Describe = Callable[[Any, Weights, int], Architecture]

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from export.bundle import (
     CERTIFICATE_FILE,
     DECODER_STEP_FILE,
@@ -19,6 +21,7 @@ from export.bundle import (
     export_graphs,
     records_of,
     states_of,
+    write_graphs,
 )
 from export.errors import ImportedModelError
 from export.hf import bart, t5
@@ -33,11 +36,13 @@ from export.hf.weights import Weights
 from export.models.transformer import Transformer
 from export.placing import free_version, place_version
 from export.sign import read_private_key
+from service.heap import trim
 from service.model.certificate import replay
 from service.model.manifest import MANIFEST_FILE, Manifest, Precision
 from service.model.onnx_model import OnnxModel
 
-DESCRIBE: dict[str, Callable[[Any, Weights, int], Architecture]] = {
+Describe = Callable[[Any, Weights, int], Architecture]
+DESCRIBE: dict[str, Describe] = {
     **dict.fromkeys(bart.ARRANGEMENTS, bart.describe),
     "t5": t5.describe,
     "mt5": t5.describe,
@@ -61,7 +66,7 @@ def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
     if getattr(config, "quantization_config", None) is not None:
         raise ImportedModelError(f"{folder} is quantized, which is not supported: take the original weights")
     weights = Weights(folder)
-    architecture = describe(config, weights, _padded(longest))
+    architecture = _described(describe, config, weights, _padded(longest))
     decoding = read_decoding(generation)
     if decoding.impossible_ids:
         architecture = architecture.without(decoding.impossible_ids)
@@ -71,6 +76,13 @@ def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
     room = architecture.configuration.max_positions // LENGTH_MULTIPLE * LENGTH_MULTIPLE
     name = (config.architectures or [config.model_type])[0]
     return Imported(folder, name, architecture, weights, decoding, tokenization, min(longest, room))
+
+
+def _described(describe: Describe, config: Any, weights: Weights, longest: int) -> Architecture:
+    try:
+        return describe(config, weights, longest).with_output_bias()
+    except ValidationError as error:
+        raise ImportedModelError(f"config.json is not supported: {error.errors()[0]['msg']}") from error
 
 
 def import_model(
@@ -122,26 +134,31 @@ def _build(
 ) -> None:
     """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it."""
     model = imported.architecture.load(imported.weights)
-    graphs = export_graphs(model)
-
-    def draft(where: Path, form: Precision) -> OnnxModel:
-        where.mkdir()
-        shipped = graphs if form == "fp32" else graphs.quantized()
-        for file, graph in ((ENCODER_FILE, shipped.encoder), (DECODER_STEP_FILE, shipped.decoder_step)):
-            (where / file).write_bytes(graph.SerializeToString(deterministic=True))
-        for file, content in imported.tokenization.files.items():
-            (where / file).write_bytes(content)
-        (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
-        _seal(where, imported, model, form, name, version)
-        return OnnxModel(where)
-
-    shipped = draft(folder, precision)
-    float32 = shipped if precision == "fp32" else draft(folder.with_name("float32"), "fp32")
+    float32_folder = folder if precision == "fp32" else folder.with_name("float32")
+    _draft(folder, float32_folder, imported, model, name, version)
+    trim()
+    float32 = OnnxModel(float32_folder)
+    shipped = float32 if folder == float32_folder else OnnxModel(folder)
     certificate = certify(imported, model, float32, shipped, sentences)
     (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / MODEL_CARD_FILE).write_text(model_card(imported, shipped.manifest, certificate), encoding="utf-8")
     _seal(folder, imported, model, precision, name, version)
+    del model, float32, shipped  # memory for the sessions that replay
+    trim()
     replay(OnnxModel(folder), certificate)
+
+
+def _draft(folder: Path, float32_folder: Path, imported: Imported, model: Transformer, name: str, version: int) -> None:
+    """Write everything but what is measured, as float32 and, where FOLDER is another, in 8 bits there; the graphs are
+    in memory for as long as it takes."""
+    graphs, files = export_graphs(model), imported.tokenization.files
+    write_graphs(float32_folder, graphs, files)
+    if folder != float32_folder:
+        write_graphs(folder, graphs.quantized(), files)
+    forms: dict[Path, Precision] = {folder: "int8", float32_folder: "fp32"}
+    for where, form in forms.items():
+        (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
+        _seal(where, imported, model, form, name, version)
 
 
 def _seal(folder: Path, imported: Imported, model: Transformer, precision: Precision, name: str, version: int) -> None:

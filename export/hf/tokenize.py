@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from export.errors import ImportedModelError
+from export.errors import ImportedModelError, one_line
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -30,7 +30,7 @@ def load_configurations(folder: Path) -> tuple[Any, Any]:
             return config, GenerationConfig.from_pretrained(folder, local_files_only=True)
         return config, GenerationConfig.from_model_config(config)
     except Exception as error:
-        raise ImportedModelError(f"{folder}: config.json cannot be read: {_one_line(error)}") from error
+        raise ImportedModelError(f"{folder}: config.json cannot be read: {one_line(error)}") from error
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path) -> Any:
             warnings.simplefilter("ignore")
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise ImportedModelError(f"{folder}: the tokenizer cannot be loaded: {_one_line(error)}") from error
+        raise ImportedModelError(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from error
 
 
 def arguments_of(
@@ -61,7 +61,3 @@ def arguments_of(
         text = f">>{target_language}<< {text}"
     ids: list[int] = tokenizer(text)["input_ids"]
     return ids, arguments
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

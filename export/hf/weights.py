@@ -11,7 +11,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from export.errors import ImportedModelError
+from export.errors import ImportedModelError, one_line
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
@@ -40,8 +40,7 @@ class Weights:
                 self._shapes[name] = tuple(tensor.shape)
                 self._read[name] = tensor.clone
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ImportedModelError(f"{path} is damaged or cut short: {reason}") from error
+            raise ImportedModelError(f"{path} is damaged or cut short: {one_line(error)}") from error
 
     @property
     def names(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from service.engine.decoding.make import beam_search_of
 from service.engine.request import Decoding, Request
 from service.engine.runner import Runner
 from service.errors import ServiceError
@@ -29,7 +30,13 @@ def search_together(model: OnnxModel, requests: Sequence[tuple[Sequence[int], De
     request that fails, and what fails for all."""
     manifest = model.manifest
     slots = Slots(model, sum(decoding.num_rows for _, decoding in requests))
-    runner = Runner(slots, end_id=manifest.vocabulary.end_id, rules_for=partial(model_rules, manifest))
+    runner = Runner(
+        slots,
+        end_id=manifest.vocabulary.end_id,
+        empty_source=manifest.empty_source,
+        rules_for=partial(model_rules, manifest),
+        beam_search=beam_search_of(manifest),
+    )
     failures = runner.join(
         [Request(number, tuple(source), decoding) for number, (source, decoding) in enumerate(requests)]
     )

@@ -12,11 +12,12 @@ MANY = "mul"
 
 
 class UnknownLanguageError(ValueError):
-    """A request chooses a language that the model does not have, or none where it must: `field` says which."""
+    """A request chooses a language that the model does not have, or none where it must: `field` says which, languages
+    are those that it may name."""
 
-    def __init__(self, field: LanguageToken, *, is_missing: bool) -> None:
+    def __init__(self, field: LanguageToken, languages: tuple[str, ...], *, is_missing: bool) -> None:
         super().__init__(f"{field} is missing" if is_missing else f"{field} is none of the model's languages")
-        self.field, self.is_missing = field, is_missing
+        self.field, self.languages, self.is_missing = field, languages, is_missing
 
 
 class Frame(NamedTuple):
@@ -49,7 +50,7 @@ class Languages:
         chosen: dict[LanguageToken, str] = {"source_language": source_language, "target_language": target_language}
         for field, code in chosen.items():
             if code and code != self._defaults[field] and code not in self._ids[field]:
-                raise UnknownLanguageError(field, is_missing=False)
+                raise UnknownLanguageError(field, self._of(field), is_missing=False)
 
         def ids(part: Sequence[int | LanguageToken]) -> tuple[int, ...]:
             found = (one if isinstance(one, int) else self._token(one, chosen[one], named_in_text) for one in part)
@@ -63,15 +64,18 @@ class Languages:
             return None
         token_id = self._ids[field].get(code or self._defaults[field])
         if token_id is None and not self._may_be_left_out:
-            raise UnknownLanguageError(field, is_missing=True)
+            raise UnknownLanguageError(field, self._of(field), is_missing=True)
         return token_id
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The codes that a request may name as source_language."""
-        return tuple(self._ids["source_language"]) or (self._defaults["source_language"],)
+        return self._of("source_language")
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The codes that a request may name as target_language."""
-        return tuple(self._ids["target_language"]) or (self._defaults["target_language"],)
+        return self._of("target_language")
+
+    def _of(self, field: LanguageToken) -> tuple[str, ...]:
+        return tuple(self._ids[field]) or (self._defaults[field],)

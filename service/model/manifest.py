@@ -229,10 +229,10 @@ class Manifest(_Part):
 
     @property
     def empty_source(self) -> tuple[int, ...]:
-        """The source of an empty text; padding where that has no token."""
-        if self.foreign is None:
-            return (self.vocabulary.end_id,)
-        return (*self.foreign.source_prefix, *self.foreign.source_suffix) or (self.foreign.pad_id,)
+        """The source of an empty text in no language; padding, or the end of the sentence, where that has no token."""
+        before, after = self.source_frame
+        pad_id = self.vocabulary.end_id if self.foreign is None else self.foreign.pad_id
+        return tuple(one for one in (*before, *after) if isinstance(one, int)) or (pad_id,)
 
     def tokenizer(self, side: Side) -> Literal["sentencepiece", "pieces", "tokenizers", "table"]:
         """The kind of the vocabulary of the source or of the target."""

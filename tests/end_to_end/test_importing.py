@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from export.cli import main
@@ -15,7 +16,11 @@ from service.client.client import AsyncClient
 from service.client.options import DecodingOptions
 from service.client.server_process import SERVE_COMMAND, running_server
 from service.client.types import Completion, StepEvent
+from service.model.bundle import read_manifest
 from service.model.certificate import read_certificate
+from service.model.text import open_texts
+from service.pb import translation_pb2 as pb
+from service.pb import translation_pb2_grpc as pb_grpc
 from tests.hf_models import MAKERS, SENTENCES
 
 LANGUAGES = {"m2m100": ("fr", "ko"), "nllb": ("fra_Latn", "kor_Hang"), "mbart50": ("fr_XX", "ko_KR")}
@@ -93,6 +98,42 @@ async def test_in_a_crowd_every_token_is_that_of_transformers(
     for (kind, i, size), (token_ids, _) in zip(asked, found, strict=True):
         wanted = originals[kind][i]
         assert token_ids == list(wanted.greedy if size == 1 else wanted.beam), (kind, i, size)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("nllb", {"target_language": "de"}, "target_language is none of the model's languages, which are ace_Arab, "),
+        ("nllb", {}, "target_language is not set; the model has ace_Arab, "),
+        ("mbart50", {"source_language": "en", "target_language": "de_DE"}, "source_language is none of the model's"),
+        ("marian", {"target_language": "fr"}, "target_language is none of the model's languages, which are de"),
+    ],
+)
+async def test_an_unknown_language_is_an_invalid_argument_that_names_those_there_are(
+    server: str, store: Path, kind: str, options: dict[str, str], told: str
+) -> None:
+    asked = pb.StreamTranslateRequest(model=kind, text="Two dogs.", options=pb.DecodingOptions(**options))
+    async with grpc.aio.insecure_channel(server) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await anext(aiter(pb_grpc.TranslationServiceStub(channel).StreamTranslate(asked)))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    details = refused.value.details() or ""
+    assert told in details
+    field = "source_id" if told.startswith("source") else "target_id"
+    languages = read_manifest(store / kind / "1").vocabulary.languages
+    assert all(one.code in details for one in languages if getattr(one, field) is not None)
+
+
+def test_a_source_of_m2m100_begins_with_its_language_and_one_that_the_text_spells_is_text(store: Path) -> None:
+    manifest = read_manifest(store / "m2m100" / "1")
+    ids = {one.code: one.source_id for one in manifest.vocabulary.languages}
+    texts = open_texts(manifest, store / "m2m100" / "1")
+    source = texts.read("__ko__ Two dogs", "fr", "de")
+    assert source.ids[0] == ids["fr"]
+    assert source.ids[-1] == manifest.vocabulary.end_id
+    assert ids["ko"] not in source.ids
+    assert source.target_prefix == (ids["de"],)
+    assert texts.write([ids["ko"], *source.ids[1:-1]], source) == texts.write(source.ids[1:-1], source)
 
 
 def test_the_sentences_say_something_of_the_search(originals: dict[str, list[Translation]]) -> None:

@@ -10,9 +10,18 @@ from service.engine.decoding.full_beam import FullBeamSearch
 from service.engine.decoding.lines import Alternatives, Best, Lines
 from service.engine.decoding.sampling import Draw
 from service.engine.decoding.search import Search
+from service.engine.decoding.staying import StayingBeamSearch
 from service.engine.decoding.terms import ConstrainedBeamSearch, HoldTerms
 from service.engine.request import Request
+from service.model.manifest import Manifest
 from service.model.rules import Rule
+
+
+def beam_search_of(manifest: Manifest) -> type[BeamSearch]:
+    """The beam search of the library that a model comes from."""
+    if manifest.foreign is not None and manifest.foreign.ended_hypotheses == "stay":
+        return StayingBeamSearch
+    return BeamSearch if manifest.search.beam_end == "patience" else FullBeamSearch
 
 
 def make_search(
@@ -29,9 +38,7 @@ def make_search(
     terms = (HoldTerms(decoding.terms, end_id),) if decoding.terms else ()
     continuation = Continuation(decoding, (*model_rules, *terms), end_id=end_id)
     if decoding.beam_size > 1:
-        if decoding.terms:
-            return ConstrainedBeamSearch(continuation)
-        return beam_search(continuation) if decoding.beam_end == "patience" else FullBeamSearch(continuation)
+        return ConstrainedBeamSearch(continuation) if decoding.terms else beam_search(continuation)
     if decoding.sampling is not None:
         return Lines(continuation, Draw(continuation, decoding.sampling, request.seed or 0), begun)
     return Lines(continuation, Alternatives(continuation) if decoding.alternatives else Best(continuation), begun)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.bundle import CERTIFICATE_FILE, Graphs, export_graphs, write_graphs, write_manifest
+from export.bundle import CERTIFICATE_FILE, Graphs, export_graphs, vocabulary_of, write_graphs, write_manifest
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, load_checkpoint, save_weights
 from export.configuration import TrainingConfiguration, load_configuration
 from export.models.attention.scores import SCORES
@@ -195,7 +195,7 @@ def load_graphs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tiny, Gra
 
     def load(tiny: Tiny, graphs: Graphs) -> OnnxModel:
         folder = tmp_path_factory.mktemp("version") / "1"
-        write_graphs(folder, graphs, tiny.checkpoint)
+        write_graphs(folder, graphs, vocabulary_of(tiny.checkpoint))
         (folder / CERTIFICATE_FILE).write_text("none")
         write_manifest(folder, tiny.config, tiny.model, graphs.precision, f"tiny-{tiny.kind}", 1)
         return OnnxModel(folder, num_threads=1)

@@ -52,6 +52,23 @@ def test_an_activation(folder):
 
 
 @pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"decoder_attention_heads": 16}, "the decoder has 16 heads of 4 units; a multiple of 8 is needed"),
+        ({"decoder_ffn_dim": 2**27}, r"the decoder has 1\d\d\.\d GB of weights in float32; one ONNX file holds 2\.1"),
+        ({"encoder_ffn_dim": 2**27}, r"the encoder has 1\d\d\.\d GB of weights in float32"),
+        (
+            {"encoder_attention_heads": 5},
+            "config.json is not supported: .* must be a multiple of num_heads",
+        ),
+    ],
+)
+def test_a_shape_that_our_graphs_cannot_have(folder, changes, match):
+    change(folder, "config.json", **changes)
+    refuse(folder, match)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("repetition_penalty", 1.3),
