@@ -10,7 +10,6 @@ from service.admission.backlog import Backlog
 from service.admission.pushback import pushback_ms
 from service.admission.ticket import Claim, Size, Ticket
 from service.admission.wait import WaitEstimate
-from service.engine.request import Priority
 from service.errors import DeadlineExceededError, QueueFullError
 
 STANDING_SHARE = 0.05
@@ -73,9 +72,13 @@ class Admission:
         """Rows of the requests that have been let in and have not ended."""
         return self._num_rows + self._num_arriving
 
-    def is_closed(self, client: str) -> bool:
-        """Whether the client's next request would be refused, whatever its priority."""
-        claim = Claim(client, Priority.HIGH)
+    @property
+    def is_full(self) -> bool:
+        """Whether whatever comes has to wait."""
+        return self.num_promised >= self._limits.num_slots
+
+    def is_closed(self, claim: Claim) -> bool:
+        """Whether the client's next request of this priority would be refused, whatever its size."""
         return bool(self._refusal(claim, [_ANY])) and not self._can_displace(claim)
 
     def arrive(self, claim: Claim) -> Ticket:

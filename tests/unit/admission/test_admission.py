@@ -318,7 +318,9 @@ def test_the_gate_is_closed_while_nothing_could_be_taken(make: Callable[..., Adm
     gate = Gate(lambda: [one, two])
     for admission, claim in ((one, LOW), (two, HIGH)):
         gate.check("us")
+        assert not gate.may_close
         tickets = [admit(admission, claim) for _ in range(6)]
+    assert gate.may_close
     gate.check("us")
     for _ in range(4):
         admit(one, HIGH)
