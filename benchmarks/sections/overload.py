@@ -25,6 +25,8 @@ PHASE_S = 10.0
 SHIPPED_LENGTH = 64
 """Tokens of each translation by the small model: of its short ones, one core cannot send ten times as many as another
 can make."""
+FEWER_SLOTS = 32
+"""A full step's rows take as long as they are many: at ten times the load it always is full, at NORMAL of it never."""
 NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
 SETTLED_S = 6.0
@@ -54,34 +56,43 @@ def measure(bench: Bench) -> Iterator[Table]:
 
     yield from _overload(f"{SHIPPED} behind deploy/envoy.yaml", bench.shipped(SHIPPED), shipped, behind_envoy)
     with_length = Offered(base, sentences, TARGET_LENGTH)
-    yield from _overload(f"{BASE} behind deploy/envoy.yaml", bench.base, with_length, behind_envoy)
+    behind = f"{BASE} behind deploy/envoy.yaml"
+    yield from _overload(behind, bench.base, with_length, behind_envoy)
+    short = f"{behind} with --max-slots {FEWER_SLOTS}"
+    yield from _overload(short, bench.base, with_length, behind_envoy, num_slots=FEWER_SLOTS)
 
 
 def _overload(
-    title: str, version: Path, texts: Offered, proxy: Callable[[str], AbstractContextManager[str]]
+    title: str,
+    version: Path,
+    texts: Offered,
+    proxy: Callable[[str], AbstractContextManager[str]],
+    *,
+    num_slots: int = NUM_CLIENTS,
 ) -> Iterator[Table]:
     """proxy gives the address that clients know of a server's."""
     servers_core, clients_core = two_cores()
-    with running_server(pinned(servers.ours(version).command, servers_core)) as behind, proxy(behind) as address:
+    server = servers.ours(version, num_slots=num_slots)
+    with running_server(pinned(server.command, servers_core)) as behind, proxy(behind) as address:
 
         def offered(*phases: Phase) -> list[list[Outcome]]:
             return offer(address, texts, phases, core=clients_core)
 
         with on_core(clients_core):
-            knee = asyncio.run(_saturated(address, texts))
+            knee = asyncio.run(_saturated(address, texts, num_slots))
         found = {share: offered(Phase(share * knee, PHASE_S))[0] for share in LOADS}
         after = offered(Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S))[1]
-    yield from _tables(title, knee, found, after)
+    yield from _tables(title, knee, num_slots, found, after)
 
 
-async def _saturated(address: str, texts: Offered) -> float:
+async def _saturated(address: str, texts: Offered, num_clients: int) -> float:
     """Requests a second of clients that each wait for their answer before they ask again."""
     options = pb.DecodingOptions()
     if texts.num_tokens is not None:
         options = pb.DecodingOptions(min_length=texts.num_tokens - 1, max_length=texts.num_tokens)
     asked = load.Texts(texts.model, texts.sentences.read_text(encoding="utf-8").splitlines(), options)
     window = await load.closed_loop(
-        address, asked, load.stream, num_clients=NUM_CLIENTS, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
+        address, asked, load.stream, num_clients=num_clients, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
     )
     return window.requests_per_second
 
@@ -108,7 +119,9 @@ def recovery_s(outcomes: Sequence[Outcome], normal_s: float) -> float:
     return end
 
 
-def _tables(title: str, knee: float, found: dict[float, list[Outcome]], after: Sequence[Outcome]) -> Iterator[Table]:
+def _tables(
+    title: str, knee: float, num_clients: int, found: dict[float, list[Outcome]], after: Sequence[Outcome]
+) -> Iterator[Table]:
     peak = max(map(goodput, found.values()))
     normal_s = admitted_s(found[NORMAL])
     rows: list[tuple[str, ...]] = []
@@ -136,7 +149,7 @@ def _tables(title: str, knee: float, found: dict[float, list[Outcome]], after: S
     kept, normal_again = goodput(worst) / peak, recovery_s(after, normal_s)
     yield Table(
         f"{title} on one core, captions streamed at multiples of the load that saturates it ({knee:.0f} requests/s of "
-        f"{NUM_CLIENTS} clients in a closed loop), Poisson arrivals from a process on another core, where the proxy is "
+        f"{num_clients} clients in a closed loop), Poisson arrivals from a process on another core, where the proxy is "
         f"too, for {PHASE_S:g} s each, in ms; late: how long after its time the generator sent a request, p99; amiss: "
         f"refused without a pushback, or ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
         (
