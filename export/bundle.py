@@ -16,10 +16,12 @@ import sentencepiece
 from export.calibrate import measure_ranges
 from export.checkpoint import VOCABULARY_FILE
 from export.configuration import TrainingConfiguration
+from export.graph_file import write_graph
 from export.graphs import DecoderStepGraph, EncoderGraph
 from export.models.contract import BEGIN_ID, END_ID, StateSpec, TranslationModel
 from export.quantize import quantize
-from export.to_onnx import to_onnx
+from export.to_onnx import to_graph, to_onnx
+from service.heap import trim
 from service.model.manifest import (
     MANIFEST_FILE,
     FileRecord,
@@ -75,8 +77,28 @@ def write_graphs(folder: Path, graphs: Graphs, vocabulary: Mapping[str, bytes]) 
     folder.mkdir()
     for name, graph in ((ENCODER_FILE, graphs.encoder), (DECODER_STEP_FILE, graphs.decoder_step)):
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
-    for name, content in vocabulary.items():
-        (folder / name).write_bytes(content)
+    _write_files(folder, vocabulary)
+
+
+def write_float32(folder: Path, model: TranslationModel, vocabulary: Mapping[str, bytes]) -> None:
+    """As `write_graphs`, of a model's float32 graphs, one after another, with no weight in memory twice."""
+    folder.mkdir()
+    step = DecoderStepGraph(model, NUM_CANDIDATES, MAX_LENGTH)
+    for name, graph in ((ENCODER_FILE, EncoderGraph(model)), (DECODER_STEP_FILE, step)):
+        write_graph(folder / name, to_graph(graph))
+        trim()
+    _write_files(folder, vocabulary)
+
+
+def read_graphs(folder: Path, states: Sequence[StateSpec], vocabulary_size: int) -> Graphs:
+    """The float32 graphs in FOLDER."""
+    return Graphs(
+        encoder=onnx.load(folder / ENCODER_FILE),
+        decoder_step=onnx.load(folder / DECODER_STEP_FILE),
+        precision="fp32",
+        states=tuple(states),
+        vocabulary_size=vocabulary_size,
+    )
 
 
 def vocabulary_of(checkpoint: Path) -> dict[str, bytes]:
@@ -118,6 +140,11 @@ def write_manifest(
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def states_of(model: TranslationModel) -> tuple[State, ...]:

@@ -16,7 +16,7 @@ from export.errors import TokensDifferError
 from export.evaluate import TestSet, read_sources, score, translate
 from export.invariance import check_invariance
 from export.models.contract import TranslationModel
-from export.verify import check_parity
+from export.verify import Grid, check_parity
 from service.model.certificate import Certificate, Environment, Scores
 from service.model.greedy import Target
 from service.model.onnx_model import OnnxModel
@@ -80,9 +80,7 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
     check_parity(
         subject.torch_model,
         float32,
-        batch_sizes=(2,),
-        source_lengths=(manifest.max_source_length,),
-        num_steps=manifest.max_target_length,
+        Grid((2,), (manifest.max_source_length,), manifest.max_target_length),
     )
     sentences = list(BUILT_IN_SENTENCES) if test_set is None else test_set.sources
     read = read_sources(shipped, texts, sentences)

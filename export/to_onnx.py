@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnx
+import onnx_ir as ir
 import torch
 from onnxscript import optimizer
 
@@ -18,9 +19,16 @@ LARGEST = 2**28
 """Elements of a constant that is still computed once and for all, such as weights in another order."""
 
 
-@torch.no_grad()
 def to_onnx(graph: EncoderGraph | DecoderStepGraph) -> onnx.ModelProto:
     """Export through torch.export, check the result against the ONNX specification, return it in memory."""
+    model = ir.serde.serialize_model(to_graph(graph))
+    onnx.checker.check_model(model)
+    return model
+
+
+@torch.no_grad()
+def to_graph(graph: EncoderGraph | DecoderStepGraph) -> ir.Model:
+    """Export through torch.export. Weights that the graph has as the model has them are the model's own memory."""
     dims = {name: torch.export.Dim(name, min=1) for name in ("source_length", "capacity")}
     dims["batch"] = torch.export.Dim("batch", min=1)
     shapes = tuple({axis: dims[name] for axis, name in axes.items()} for axes in graph.input_axes)
@@ -38,12 +46,11 @@ def to_onnx(graph: EncoderGraph | DecoderStepGraph) -> onnx.ModelProto:
             verbose=False,
         )
         assert program is not None
-        model = optimizer.optimize(program.model_proto, input_size_limit=LARGEST, output_size_limit=LARGEST)
-    del model.metadata_props[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    onnx.checker.check_model(model)
+        model: ir.Model = optimizer.optimize(program.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
+    model.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
     return model
 
 

@@ -5,13 +5,16 @@ It runs the graphs through the loader that serves, `service.model`, and raises a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from export.errors import AxesDifferError, NamesDifferError, TokensDifferError, ValuesDifferError
-from export.models.contract import TranslationModel
+from export.models.contract import StateSpec, TranslationModel
 from export.trace import (
+    Outputs,
+    Rows,
     corner,
     encode_onnx,
     encode_torch,
@@ -30,11 +33,29 @@ NUM_STEPS = 30
 TOLERANCE = 1e-4
 TIE = 1e-3
 """Candidates whose log-probabilities lie closer than this may come in either order."""
+CANDIDATE_IDS = "candidate_ids"
+"""Among outputs as numbers like the rest; exact in float32 for vocabularies below 2^24."""
 
 
-def check_states(torch_model: TranslationModel, model: OnnxModel) -> None:
-    """Compare the manifest's states with the model's. Raises NamesDifferError or AxesDifferError."""
-    wanted = {spec.name: spec for spec in torch_model.state_specs}
+@dataclass(frozen=True)
+class Grid:
+    """Every batch size with every source length, that of the longest row, for a number of steps."""
+
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+    source_lengths: tuple[int, ...] = SOURCE_LENGTHS
+    num_steps: int = NUM_STEPS
+
+    def rows(self, vocabulary_size: int) -> Iterator[Rows]:
+        """Ragged batches of rows of different age."""
+        for batch in self.batch_sizes:
+            for longest in self.source_lengths:
+                sources = random_sources(batch, longest, vocabulary_size, seed=longest)
+                yield make_rows(sources, longest, self.num_steps, vocabulary_size, seed=batch)
+
+
+def check_states(specs: Sequence[StateSpec], model: OnnxModel) -> None:
+    """Compare the manifest's states with the torch model's. Raises NamesDifferError or AxesDifferError."""
+    wanted = {spec.name: spec for spec in specs}
     found = {state.name: state for state in model.manifest.states}
     if tuple(wanted) != tuple(found):
         raise NamesDifferError(f"the model has the states {', '.join(wanted)}, the manifest {', '.join(found)}")
@@ -47,50 +68,56 @@ def check_states(torch_model: TranslationModel, model: OnnxModel) -> None:
 
 
 def check_parity(
-    torch_model: TranslationModel,
-    model: OnnxModel,
-    *,
-    batch_sizes: Sequence[int] = BATCH_SIZES,
-    source_lengths: Sequence[int] = SOURCE_LENGTHS,
-    num_steps: int = NUM_STEPS,
-    tolerance: float = TOLERANCE,
+    torch_model: TranslationModel, model: OnnxModel, grid: Grid = Grid(), *, tolerance: float = TOLERANCE
 ) -> Parity:
-    """Compare every output of both graphs with the model's, over ragged batches and rows of different age.
+    """Compare every output of both graphs with the model's. Raises NamesDifferError, AxesDifferError, ValuesDifferError
+    or TokensDifferError."""
+    check_states(torch_model.state_specs, model)
+    manifest = model.manifest
+    wanted = torch_outputs(torch_model, grid, manifest.vocabulary.source_size, manifest.num_candidates)
+    return compare(wanted, model, grid, tolerance=tolerance)
 
-    The graphs get a padded source axis with garbage beyond each length, the model the bare source.
-    Raises AxesDifferError, ValuesDifferError or TokensDifferError.
-    """
-    check_states(torch_model, model)
+
+def torch_outputs(
+    torch_model: TranslationModel, grid: Grid, vocabulary_size: int, num_candidates: int
+) -> Iterator[Outputs]:
+    """What the model makes of each of the grid's batches: the encoder's states, then every step's outputs, with one
+    candidate more than the graphs have."""
+    for rows in grid.rows(vocabulary_size):
+        yield encode_torch(torch_model, rows)
+        for ids, made in trace_torch(torch_model, rows, num_candidates + 1):
+            yield {CANDIDATE_IDS: ids.astype(np.float32), **made}
+
+
+def compare(wanted: Iterable[Outputs], model: OnnxModel, grid: Grid, *, tolerance: float = TOLERANCE) -> Parity:
+    """What `torch_outputs` gave against both graphs, which get a padded source axis with garbage beyond each length.
+    Raises AxesDifferError, ValuesDifferError or TokensDifferError."""
     vocabulary_size = model.manifest.vocabulary.source_size
     garbage = np.random.default_rng(0)
     differences: dict[str, Difference] = {}
-    for batch in batch_sizes:
-        for longest in source_lengths:
-            sources = random_sources(batch, longest, vocabulary_size, seed=longest)
-            bare = make_rows(sources, longest, num_steps, vocabulary_size, seed=batch)
-            padded = bare.of_width(model.manifest.padded(longest), garbage, vocabulary_size)
-            where = f"batch {batch}, source length {longest}"
-            wanted = within_lengths(model, bare, encode_torch(torch_model, bare))
-            found = within_lengths(model, padded, encode_onnx(model, padded))
-            for name in wanted:
-                _note(differences, name, wanted[name], found[name][corner(wanted[name])], where, tolerance)
-            ours = trace_torch(torch_model, bare, model.manifest.num_candidates + 1)
-            for step, ((wanted_ids, wanted), (ids, found)) in enumerate(
-                zip(ours, trace_onnx(model, padded), strict=True)
-            ):
-                here = f"{where}, step {step}"
-                log_probabilities = wanted["candidate_log_probabilities"]
-                _check_candidates(wanted_ids, log_probabilities, ids, here)
-                wanted["candidate_log_probabilities"] = log_probabilities[:, :-1]
-                if "attention" in wanted:
-                    beyond = padded.source_ids.shape[1] - bare.source_ids.shape[1]
-                    wanted["attention"] = np.pad(wanted["attention"], ((0, 0), (0, beyond)))
-                for name in wanted:
-                    _note(differences, name, wanted[name], found[name], here, tolerance)
+    expected = iter(wanted)
+    for bare in grid.rows(vocabulary_size):
+        batch, longest = bare.source_ids.shape
+        padded = bare.of_width(model.manifest.padded(longest), garbage, vocabulary_size)
+        where = f"batch {batch}, source length {longest}"
+        encoded = within_lengths(model, bare, next(expected))
+        found = within_lengths(model, padded, encode_onnx(model, padded))
+        for name in encoded:
+            _note(differences, name, encoded[name], found[name][corner(encoded[name])], where, tolerance)
+        for step, (ids, found) in enumerate(trace_onnx(model, padded)):
+            here, made = f"{where}, step {step}", dict(next(expected))
+            log_probabilities = made["candidate_log_probabilities"]
+            _check_candidates(made.pop(CANDIDATE_IDS).astype(np.int64), log_probabilities, ids, here)
+            made["candidate_log_probabilities"] = log_probabilities[:, :-1]
+            if "attention" in made:
+                beyond = padded.source_ids.shape[1] - longest
+                made["attention"] = np.pad(made["attention"], ((0, 0), (0, beyond)))
+            for name in made:
+                _note(differences, name, made[name], found[name], here, tolerance)
     return Parity(
-        batch_sizes=tuple(batch_sizes),
-        source_lengths=tuple(source_lengths),
-        num_steps=num_steps,
+        batch_sizes=grid.batch_sizes,
+        source_lengths=grid.source_lengths,
+        num_steps=grid.num_steps,
         tolerance=tolerance,
         outputs=differences,
     )

@@ -21,7 +21,7 @@ from service.model.certificate import replay
 from service.model.errors import GraphError
 from service.model.foreign.roles import ForeignPair, Sharing
 from service.model.onnx_model import OnnxModel
-from service.model.session import Session
+from service.model.session import Session, in_memory
 from service.model.table_vocabulary import TableVocabulary
 from service.model.vocabulary import Vocabulary
 
@@ -71,7 +71,8 @@ def _check_examples(parts: Parts) -> None:
 
 def _open(path: Path, graph: Original) -> Session:
     try:
-        return Session(path, num_threads=1, content=graph.content)
+        with in_memory(path.name, graph.content) as file:
+            return Session(path, num_threads=1, file=file)
     except GraphError as error:
         raise ForeignError(str(error)) from error
 

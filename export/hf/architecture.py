@@ -72,8 +72,7 @@ class Architecture:
         """Raises ImportedModelError where our graphs cannot have such an architecture, and where the checkpoint lacks a
         tensor, or has one of another shape or too many."""
         check_heads(self.configuration)
-        with torch.device("meta"):
-            model = self.make()
+        model = self.outline()
         check_size(model)
         wanted = {name: tuple(one.shape) for name, one in model.state_dict().items()}
         for name, shape in wanted.items():
@@ -89,14 +88,14 @@ class Architecture:
         if extra := sorted(weights.names - used - self.ignored):
             raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its config.json says nothing")
 
-    def make(self) -> Transformer:
-        """The model, with any weights."""
-        return Transformer(self.configuration, self.target_size, self.source_size)
+    def outline(self) -> Transformer:
+        """The model without memory for its weights."""
+        with torch.device("meta"):
+            return Transformer(self.configuration, self.target_size, self.source_size)
 
     def load(self, weights: Weights) -> Transformer:
         """The model with the checkpoint's weights, each of which is in memory once."""
-        with torch.device("meta"):
-            model = self.make()
+        model = self.outline()
         for name, tensor in model.state_dict().items():
             origin = self.origins.get(name)
             read = torch.zeros(tensor.shape) if origin is None else origin.read(weights).reshape(tensor.shape)

@@ -1,5 +1,5 @@
 """Makes the certificate of an imported version: its graphs against our model, and its translations against those of
-transformers itself, token for token. It writes no file."""
+transformers itself, token for token."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,9 @@ from export.errors import TokensDifferError
 from export.hf.imported import Imported
 from export.hf.original import Ask, Translation
 from export.invariance import check_invariance
-from export.models.transformer import Transformer
-from export.verify import BATCH_SIZES, NUM_STEPS, SOURCE_LENGTHS, check_parity
+from export.recording import record, recorded
+from export.separately import separately
+from export.verify import BATCH_SIZES, NUM_STEPS, SOURCE_LENGTHS, Grid, check_states, compare, torch_outputs
 from service.model.certificate import Agreement, Certificate, Original, Quantization
 from service.model.greedy import Target, translate_greedily
 from service.model.languages import MANY
@@ -36,45 +37,80 @@ MANY_PARAMETERS = 50_000_000
 """From here on fewer rows and lengths are measured, since each costs seconds."""
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """What is compared: sentences, as both read them, what transformers made of them, and the targets of our beam
+    search, by folder."""
+
+    asks: Sequence[Ask]
+    sources: Sequence[Source]
+    originals: Sequence[Translation]
+    beams: Mapping[Path, list[list[int]]]
+    length: int
+
+
 def certify(
-    imported: Imported, model: Transformer, float32: OnnxModel, shipped: OnnxModel, sentences: Sequence[str]
+    imported: Imported, manifest: Manifest, folder: Path, float32_folder: Path, sentences: Sequence[str]
 ) -> Certificate:
-    """Measure everything on `sentences`, or on built-in ones. Raises VerificationError where the graphs fall short."""
-    manifest = shipped.manifest
+    """Measure everything on `sentences`, or on built-in ones: transformers' translations, our model's outputs, our beam
+    search, and at last the graphs, each in a process of its own. Raises VerificationError where the graphs fall
+    short."""
     length = min(LONGEST_COMPARED, manifest.max_target_length)
-    asks, sources = _readable(shipped, _asks(manifest, sentences or BUILT_IN_SENTENCES))
+    asks, sources = _readable(manifest, folder, _asks(manifest, sentences or BUILT_IN_SENTENCES))
     originals = _originals(imported.folder, asks, length)
     _require_same_sources(asks, sources, originals)
-    is_large = sum(one.numel() for one in model.parameters()) > MANY_PARAMETERS
-    parity = check_parity(
-        model,
-        float32,
-        batch_sizes=(1, 3) if is_large else BATCH_SIZES,
-        source_lengths=(5, 17) if is_large else tuple(min(n, manifest.max_source_length) for n in SOURCE_LENGTHS),
-        num_steps=min(NUM_STEPS, manifest.max_target_length),
-    )
-    check_parity(
-        model,
-        float32,
-        batch_sizes=(2,),
-        source_lengths=(manifest.max_source_length,),
-        num_steps=manifest.max_target_length,
-    )
+    beams = {where: _beams(where, sources, length) for where in (float32_folder, folder)}
+    files = [folder.with_name(f"expected-{i}") for i, _ in enumerate(_grids(imported, manifest))]
+    separately(_record, imported, manifest, files)
+    compared = _Compared(asks, sources, originals, beams, length)
+    return separately(_measure, imported, compared, folder, float32_folder, files)
+
+
+def _grids(imported: Imported, manifest: Manifest) -> tuple[Grid, Grid]:
+    """Many small batches, and a small one of the greatest lengths."""
+    is_large = imported.weights.num_elements > MANY_PARAMETERS
+    steps, most = min(NUM_STEPS, manifest.max_target_length), manifest.max_source_length
+    small = Grid((1, 3), (5, 17), steps) if is_large else Grid(BATCH_SIZES, _at_most(SOURCE_LENGTHS, most), steps)
+    return small, Grid((2,), (most,), manifest.max_target_length)
+
+
+def _at_most(lengths: Sequence[int], most: int) -> tuple[int, ...]:
+    return tuple(min(length, most) for length in lengths)
+
+
+def _record(imported: Imported, manifest: Manifest, files: Sequence[Path]) -> None:
+    model = imported.architecture.load(imported.weights)
+    sizes = manifest.vocabulary.source_size, manifest.num_candidates
+    for path, grid in zip(files, _grids(imported, manifest), strict=True):
+        record(path, torch_outputs(model, grid, *sizes))
+
+
+def _measure(
+    imported: Imported, compared: _Compared, folder: Path, float32_folder: Path, expected: Sequence[Path]
+) -> Certificate:
+    """All that the graphs themselves say; they are in memory, and our model is not."""
+    sources, originals, length = compared.sources, compared.originals, compared.length
+    float32 = OnnxModel(float32_folder)
+    shipped = float32 if folder == float32_folder else OnnxModel(folder)
+    manifest = shipped.manifest
+    check_states(imported.architecture.outline().state_specs, float32)
+    grids = _grids(imported, manifest)
+    parity, _ = [compare(recorded(path), float32, grid) for path, grid in zip(expected, grids, strict=True)]
+    is_large = imported.weights.num_elements > MANY_PARAMETERS
     invariance = check_invariance(shipped, [source.ids for source in sources], num_rows=16 if is_large else 64)
     float32_targets = _greedy(float32, sources, length)
     agreement = _agreement([target.token_ids for target in float32_targets], [one.greedy for one in originals])
-    float32_beams = _agreement(_beams(float32, sources, length), [one.beam for one in originals])
+    float32_beams = _agreement(compared.beams[float32_folder], [one.beam for one in originals])
     for found, search in ((agreement, "greedy"), (float32_beams, f"beam {BEAM_SIZE}")):
         if found.num_identical < SMALLEST_AGREEMENT * found.num_sentences:
             raise TokensDifferError(
                 f"{found.num_identical} of {found.num_sentences} {search} translations are those of transformers"
             )
-    targets, quantization, greedy, beam = float32_targets, None, agreement, float32_beams
+    targets, quantization, greedy = float32_targets, None, agreement
     if shipped is not float32:
         targets = _greedy(shipped, sources, length)
         quantization = _quantization(shipped, sources, targets, float32_targets)
         greedy = _agreement([target.token_ids for target in targets], [one.greedy for one in originals])
-        beam = _agreement(_beams(shipped, sources, length), [one.beam for one in originals])
     quoted = _quotable(targets, length)
     return Certificate(
         format=1,
@@ -87,7 +123,7 @@ def certify(
             library=f"transformers {version('transformers')}",
             architecture=imported.architecture_name,
             greedy=greedy,
-            beam=beam,
+            beam=_agreement(compared.beams[folder], [one.beam for one in originals]),
             beam_size=BEAM_SIZE,
         ),
         invariance=invariance,
@@ -96,7 +132,7 @@ def certify(
         log_probability_tolerance=TOLERANCES[manifest.precision],
         golden=choose_golden(
             shipped,
-            [asks[i].text for i in quoted],
+            [compared.asks[i].text for i in quoted],
             [sources[i].ids for i in quoted],
             _greedy(shipped, [sources[i] for i in quoted], manifest.max_target_length),
             prefixes=[sources[i].target_prefix for i in quoted],
@@ -137,9 +173,9 @@ def _originals(folder: Path, asks: Sequence[Ask], length: int) -> list[Translati
     ]
 
 
-def _readable(model: OnnxModel, asks: Sequence[Ask]) -> tuple[list[Ask], list[Source]]:
+def _readable(manifest: Manifest, folder: Path, asks: Sequence[Ask]) -> tuple[list[Ask], list[Source]]:
     """Those that the model takes, and how it reads them."""
-    texts, most = open_texts(model.manifest, model.folder), model.manifest.max_source_length
+    texts, most = open_texts(manifest, folder), manifest.max_source_length
     read = [(ask, texts.read(ask.text, ask.source_language, ask.target_language)) for ask in asks]
     taken = [(ask, source) for ask, source in read if len(source.ids) <= most and not source.is_empty]
     if not taken:
@@ -160,14 +196,14 @@ def _greedy(model: OnnxModel, sources: Sequence[Source], length: int) -> list[Ta
     return translate_greedily(model, ids, prefixes=prefixes, max_length=length)
 
 
-def _beams(model: OnnxModel, sources: Sequence[Source], length: int) -> list[list[int]]:
+def _beams(folder: Path, sources: Sequence[Source], length: int) -> list[list[int]]:
     """By the search that serves, which is a process of its own here: export knows no engine."""
     requests = [
         {"source_ids": source.ids, "prefix": source.target_prefix, "max_length": length, "beam_size": BEAM_SIZE}
         for source in sources
     ]
     made: list[list[int]] = _run(
-        "service.engine.offline", {"folder": str(model.folder), "num_threads": 0, "requests": requests}
+        "service.engine.offline", {"folder": str(folder), "num_threads": 0, "requests": requests}
     )
     return made
 

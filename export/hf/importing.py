@@ -18,9 +18,10 @@ from export.bundle import (
     LENGTH_MULTIPLE,
     MODEL_CARD_FILE,
     NUM_CANDIDATES,
-    export_graphs,
+    read_graphs,
     records_of,
     states_of,
+    write_float32,
     write_graphs,
 )
 from export.errors import ImportedModelError
@@ -33,11 +34,10 @@ from export.hf.search import read_decoding
 from export.hf.tokenize import load_configurations, load_tokenizer
 from export.hf.vocabulary import Tokenization, read_tokenization
 from export.hf.weights import Weights
-from export.models.transformer import Transformer
 from export.placing import free_version, place_version
+from export.separately import separately
 from export.sign import read_private_key
-from service.heap import trim
-from service.model.certificate import replay
+from service.model.certificate import read_certificate, replay
 from service.model.manifest import MANIFEST_FILE, Manifest, Precision
 from service.model.onnx_model import OnnxModel
 
@@ -132,45 +132,47 @@ def _with_languages(tokens: Tokenization, source: str | None, target: str | None
 def _build(
     folder: Path, imported: Imported, name: str, version: int, precision: Precision, sentences: Sequence[str]
 ) -> None:
-    """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it."""
-    model = imported.architecture.load(imported.weights)
+    """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it. What takes
+    memory runs in one process after another."""
     float32_folder = folder if precision == "fp32" else folder.with_name("float32")
-    _draft(folder, float32_folder, imported, model, name, version)
-    trim()
-    float32 = OnnxModel(float32_folder)
-    shipped = float32 if folder == float32_folder else OnnxModel(folder)
-    certificate = certify(imported, model, float32, shipped, sentences)
-    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (folder / MODEL_CARD_FILE).write_text(model_card(imported, shipped.manifest, certificate), encoding="utf-8")
-    _seal(folder, imported, model, precision, name, version)
-    del model, float32, shipped  # memory for the sessions that replay
-    trim()
-    replay(OnnxModel(folder), certificate)
-
-
-def _draft(folder: Path, float32_folder: Path, imported: Imported, model: Transformer, name: str, version: int) -> None:
-    """Write everything but what is measured, as float32 and, where FOLDER is another, in 8 bits there; the graphs are
-    in memory for as long as it takes."""
-    graphs, files = export_graphs(model), imported.tokenization.files
-    write_graphs(float32_folder, graphs, files)
-    if folder != float32_folder:
-        write_graphs(folder, graphs.quantized(), files)
-    forms: dict[Path, Precision] = {folder: "int8", float32_folder: "fp32"}
+    separately(_write_float32, float32_folder, imported)
+    if precision == "int8":
+        separately(_write_int8, folder, float32_folder, imported)
+    forms: dict[Path, Precision] = {float32_folder: "fp32", folder: precision}
     for where, form in forms.items():
         (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
-        _seal(where, imported, model, form, name, version)
+        manifest = _seal(where, imported, form, name, version)
+    certificate = certify(imported, manifest, folder, float32_folder, sentences)
+    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / MODEL_CARD_FILE).write_text(model_card(imported, manifest, certificate), encoding="utf-8")
+    _seal(folder, imported, precision, name, version)
+    separately(_replay, folder)
 
 
-def _seal(folder: Path, imported: Imported, model: Transformer, precision: Precision, name: str, version: int) -> None:
+def _write_float32(folder: Path, imported: Imported) -> None:
+    write_float32(folder, imported.architecture.load(imported.weights), imported.tokenization.files)
+
+
+def _write_int8(folder: Path, float32_folder: Path, imported: Imported) -> None:
+    outline = imported.architecture.outline()
+    graphs = read_graphs(float32_folder, outline.state_specs, outline.vocabulary_size)
+    write_graphs(folder, graphs.quantized(), imported.tokenization.files)
+
+
+def _replay(folder: Path) -> None:
+    replay(OnnxModel(folder), read_certificate(folder / CERTIFICATE_FILE))
+
+
+def _seal(folder: Path, imported: Imported, precision: Precision, name: str, version: int) -> Manifest:
     """Write manifest.json for all other files that FOLDER holds."""
-    tokens, decoding = imported.tokenization, imported.decoding
+    tokens, decoding, outline = imported.tokenization, imported.decoding, imported.architecture.outline()
     most_made = min(imported.longest, decoding.longest or imported.longest)
     manifest = Manifest(
         format=1,
         name=name,
         version=version,
         family="transformer",
-        attention=model.attention_description,
+        attention=outline.attention_description,
         precision=precision,
         source_language=tokens.source_language,
         target_language=tokens.target_language,
@@ -183,10 +185,11 @@ def _seal(folder: Path, imported: Imported, model: Transformer, precision: Preci
         encoder=ENCODER_FILE,
         decoder_step=DECODER_STEP_FILE,
         certificate=CERTIFICATE_FILE,
-        states=states_of(model),
+        states=states_of(outline),
         files=records_of(folder),
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
 
 
 def _padded(length: int) -> int:

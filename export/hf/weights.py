@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,16 @@ class Weights:
 
     def __init__(self, folder: Path) -> None:
         """Raises ImportedModelError where there are none, and for a file that is damaged or cut short."""
+        self._folder = folder
         self.files = _files(folder)
         self._read: dict[str, Callable[[], Tensor]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         for path in self.files:
             self._open(path)
+
+    def __reduce__(self) -> tuple[type[Weights], tuple[Path]]:
+        """Another process opens the files itself."""
+        return Weights, (self._folder,)
 
     def _open(self, path: Path) -> None:
         try:
@@ -45,6 +51,11 @@ class Weights:
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self._shapes)
+
+    @property
+    def num_elements(self) -> int:
+        """Of all tensors together."""
+        return sum(map(math.prod, self._shapes.values()))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Raises ImportedModelError for a tensor that is not there."""

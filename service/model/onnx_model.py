@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from service.model.foreign.graphs import ForeignGraphs
 from service.model.graph_check import check_graph
 from service.model.manifest import Manifest
 from service.model.memory import HOST, Memory, Place, on_host
-from service.model.session import CPU, BoundGraph, Provider, Session, Tensor
+from service.model.session import CPU, BoundGraph, Provider, Session, Tensor, in_memory
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -52,9 +53,8 @@ class OnnxModel:
             """The content of every file but the graphs."""
 
             def load(name: str, profile: Path | None = None) -> Session:
-                content = opened.read(name)
-                check_graph(content, f"{folder}: {name}")
-                return Session(folder / name, providers, num_threads, profile=profile, content=content)
+                with _proved(opened, name, f"{folder}: {name}") as file:
+                    return Session(folder / name, providers, num_threads, profile=profile, file=file)
 
             self._encoder = load(self.manifest.encoder)
             self._step = load(self.manifest.decoder_step, profile)
@@ -151,3 +151,10 @@ class OnnxModel:
                     raise GraphError(
                         f"{self.folder}: {where}: {name} is {found.get(name)}, the manifest says {wanted.get(name)}"
                     )
+
+
+def _proved(bundle: Bundle, name: str, where: str) -> BinaryIO:
+    """The content of a graph that reaches nowhere else; it is not held a second time while onnxruntime reads it."""
+    content = bundle.read(name)
+    check_graph(content, where)
+    return in_memory(name, content)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +71,9 @@ class Session:
         num_threads: int = 0,
         *,
         profile: Path | None = None,
-        content: bytes | None = None,
+        file: BinaryIO | None = None,
     ) -> None:
-        """Load PATH, or its content where that was read before; num_threads 0 means one for each core; profile: how the
+        """Load PATH, or the open file that has its content; num_threads 0 means one for each core; profile: how the
         name of a profile of all runs begins.
 
         Raises BundleError for a damaged graph, ProviderError where a provider is not to be had here.
@@ -86,7 +85,7 @@ class Session:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
-        self._session = _load(path, content, options, providers)
+        self._session = _load(path, file, options, providers)
         self.execution_provider: str = self._session.get_providers()[0]
         self.uses_device = self.execution_provider != "CPUExecutionProvider"
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
@@ -228,36 +227,31 @@ def _place(memory_info: onnxruntime.OrtMemoryInfo) -> Place:
     return HOST if device is None else Place(device, memory_info.device_id)
 
 
-@contextmanager
-def _as_file(path: Path, content: bytes | None) -> Iterator[Path]:
-    """Where to read a graph from: PATH, or a file without a name that holds its content.
+def in_memory(name: str, content: bytes) -> BinaryIO:
+    """A file without a place on the disk, for `Session`; it is gone when it is closed.
 
     Of bytes, onnxruntime would keep a copy, and no thread of Python would run while it reads them.
     """
-    if content is None:
-        yield path
-        return
-    with os.fdopen(os.memfd_create(path.name), "wb") as file:
-        file.write(content)
-        file.flush()
-        yield Path(f"/proc/self/fd/{file.fileno()}")
+    file = os.fdopen(os.memfd_create(name), "wb")
+    file.write(content)
+    file.flush()
+    return file
 
 
 def _load(
-    path: Path, content: bytes | None, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
+    path: Path, file: BinaryIO | None, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
 ) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     for name, _ in providers:
         if name not in available:
             raise ProviderError(f"{name} is not in this onnxruntime, which has {', '.join(available)}")
     try:
-        with _as_file(path, content) as readable:
-            session = onnxruntime.InferenceSession(
-                readable,
-                options,
-                providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
-                disabled_optimizers=SLOWER_WHEN_FUSED,
-            )
+        session = onnxruntime.InferenceSession(
+            path if file is None else Path(f"/proc/self/fd/{file.fileno()}"),
+            options,
+            providers=[(name, DEFAULTS.get(name, {}) | own) for name, own in providers],
+            disabled_optimizers=SLOWER_WHEN_FUSED,
+        )
     except Exception as error:
         raise GraphError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     session.disable_fallback()

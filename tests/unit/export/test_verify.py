@@ -73,10 +73,10 @@ def test_states_under_other_names_or_axes_are_refused(gru, load_graphs, monkeypa
     first = specs[0]
     monkeypatch.setattr(type(gru.model), "state_specs", (StateSpec("other", first.kind, first.axes), *specs[1:]))
     with pytest.raises(NamesDifferError, match="the model has the states other, keys"):
-        check_states(gru.model, model)
+        check_states(gru.model.state_specs, model)
     monkeypatch.setattr(type(gru.model), "state_specs", (StateSpec(first.name, first.kind, ("batch", 7)), *specs[1:]))
     with pytest.raises(AxesDifferError, match=r"memory is constant with the axes \['batch', 7\] in the model"):
-        check_states(gru.model, model)
+        check_states(gru.model.state_specs, model)
 
 
 def test_padding_neighbours_and_place_change_no_bit_in_either_precision(float32, int8):

@@ -1,0 +1,82 @@
+"""Writes an ONNX graph into one file without a second copy of its weights: each goes from where it lies to the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import onnx
+import onnx_ir as ir
+
+SMALLEST_STREAMED = 2**16
+"""Bytes of a weight that never comes into the message."""
+GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
+"""Numbers of ModelProto.graph, GraphProto.initializer and TensorProto.raw_data (onnx.proto)."""
+_Message = TypeVar("_Message", onnx.ModelProto, onnx.GraphProto)
+
+
+def write_graph(path: Path, model: ir.Model) -> None:
+    """PATH gets the bytes of a deterministic serialization: fields in the order of their numbers. MODEL loses its
+    weights."""
+    weights = _take_weights(model)
+    message = ir.serde.serialize_model(model)
+    before, after = _around(message, GRAPH)
+    nodes, rest = _around(message.graph, INITIALIZER)
+    heads = [_head(tensor, weights.get(tensor.name)) for tensor in message.graph.initializer]
+    sizes = [len(head) + (0 if weight is None else weight.nbytes) for head, weight in heads]
+    length = len(nodes) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes) + len(rest)
+    with path.open("wb") as file:
+        file.write(before + _prefix(GRAPH, length) + nodes)
+        for (head, weight), size in zip(heads, sizes, strict=True):
+            file.write(_prefix(INITIALIZER, size) + head)
+            if weight is not None:
+                weight.tofile(file)
+        file.write(rest + after)
+
+
+def _take_weights(model: ir.Model) -> dict[str, Any]:
+    """What is large, by its name; in its place the model names a file that does not exist."""
+    weights: dict[str, Any] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes >= SMALLEST_STREAMED:
+            weights[name] = tensor
+            value.const_value = ir.ExternalTensor("-", 0, 0, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name)
+    return weights
+
+
+def _head(tensor: onnx.TensorProto, weight: Any | None) -> tuple[bytes, Any | None]:
+    """What comes before the data of a tensor that is streamed; all of any other one."""
+    if weight is None:
+        return tensor.SerializeToString(deterministic=True), None
+    for field in ("external_data", "data_location"):
+        tensor.ClearField(field)
+    return tensor.SerializeToString(deterministic=True) + _prefix(RAW_DATA, weight.nbytes), weight
+
+
+def _around(message: _Message, number: int) -> tuple[bytes, bytes]:
+    """The serialized fields before one and after it."""
+    parts = []
+    for is_before in (True, False):
+        part = type(message)()
+        part.CopyFrom(message)
+        for field, _ in message.ListFields():
+            if field.number == number or (field.number < number) != is_before:
+                part.ClearField(field.name)
+        parts.append(part.SerializeToString(deterministic=True))
+    return parts[0], parts[1]
+
+
+def _prefix(number: int, length: int) -> bytes:
+    """What stands before a field of so many bytes: its number with the wire type 2, and the length (protobuf's
+    encoding)."""
+    return _varint(number << 3 | 2) + _varint(length)
+
+
+def _varint(value: int) -> bytes:
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
