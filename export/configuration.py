@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from service.model.manifest import LanguageCode
 from service.model.placeholders import PLACEHOLDER
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
@@ -112,8 +113,8 @@ class DataConfiguration(_Section):
     """A parallel corpus of files SPLIT.LANGUAGE.gz, one sentence a line."""
 
     corpus: str = Field("multi30k", description="name of the corpus, and of its folder where nothing else is said")
-    source_language: str
-    target_language: str
+    source_language: LanguageCode
+    target_language: LanguageCode
     train: str = "train"
     validation: str = "val"
     test: tuple[str, ...] = Field(

@@ -26,10 +26,13 @@ model lists anyway in it, so that nothing that was sent and nothing of the serve
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Self
 
-MOST_LANGUAGES = 256
-"""Named in one message: NLLB's 202, and more than a status has room for are told by GetModel alone."""
+MOST_LANGUAGE_BYTES = 4096
+"""Of the languages in one message: NLLB's 202 fit twice, and half of what a client takes in trailing metadata is left
+(gRPC: 8 KB). GetModel names them all."""
+LANGUAGE = re.compile("[A-Za-z0-9_@-]{1,32}")
 
 
 class ServiceError(Exception):
@@ -51,18 +54,24 @@ class ServiceError(Exception):
     ) -> None:
         if (
             not re.fullmatch("[a-z_]*", field)
-            or not all(re.fullmatch("[A-Za-z0-9_@-]{1,32}", code) for code in languages)
+            or not all(map(LANGUAGE.fullmatch, languages))
             or not all(isinstance(number, int | float) for number in numbers.values())
         ):
             raise TypeError("an error tells of fields, languages and numbers alone")
-        named = ", ".join(languages[:MOST_LANGUAGES]) + (", ..." if len(languages) > MOST_LANGUAGES else "")
-        told = template.format(field=field, languages=named, **numbers) if field or numbers else template
-        super().__init__(told)
+        filled = bool(field or languages or numbers)
+        super().__init__(template.format(field=field, languages=_named(languages), **numbers) if filled else template)
         self.pushback_ms = pushback_ms
 
     def again(self, *, pushback_ms: int | None = None) -> Self:
         """The same error for another caller, with another pushback if there is one."""
         return type(self)(*self.args, pushback_ms=self.pushback_ms if pushback_ms is None else pushback_ms)
+
+
+def _named(languages: Sequence[str]) -> str:
+    """As many as there is room for, with commas between them."""
+    ends = accumulate(len(code) + 2 for code in languages)
+    fitting = sum(end <= MOST_LANGUAGE_BYTES for end in ends)
+    return ", ".join((*languages[:fitting], *(["..."] if fitting < len(languages) else [])))
 
 
 class InvalidRequestError(ServiceError):

@@ -14,7 +14,7 @@ from pydantic import ValidationError as PydanticError
 
 from export.errors import ForeignError
 from service.model.foreign.roles import TensorName, Tokenizer
-from service.model.manifest import NAME_PATTERN
+from service.model.manifest import NAME_PATTERN, LanguageCode
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenOrId = NonNegativeInt | Text
@@ -151,8 +151,8 @@ class Mapping(_Part):
     of the source, which the certificate is measured on."""
 
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-    source_language: Text
-    target_language: Text
+    source_language: LanguageCode
+    target_language: LanguageCode
     max_source_length: PositiveInt = 256
     max_target_length: PositiveInt = 256
     ended_hypotheses: Literal["leave", "stay"] = "leave"

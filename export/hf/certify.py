@@ -59,7 +59,7 @@ def certify(
     asks, sources = _readable(manifest, folder, _asks(manifest, sentences or BUILT_IN_SENTENCES))
     originals = _originals(imported.folder, asks, length)
     _require_same_sources(asks, sources, originals)
-    beams = {where: _beams(where, sources, length) for where in (float32_folder, folder)}
+    beams = {where: _beams(where, sources, length) for where in {float32_folder, folder}}
     files = [folder.with_name(f"expected-{i}") for i, _ in enumerate(_grids(imported, manifest))]
     separately(_record, imported, manifest, files)
     compared = _Compared(asks, sources, originals, beams, length)

@@ -36,6 +36,7 @@ Precision = Literal["fp32", "int8"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 TokenId = Annotated[int, Field(ge=0)]
 LanguageCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$")]
+"""Narrow enough that an error may name it."""
 
 
 _AXES: dict[StateKind, list[list[str]]] = {
@@ -186,8 +187,8 @@ class Manifest(_Part):
     family: Literal["transformer", "recurrent", "foreign"]
     attention: str | None = Field(description="how the target attends to the source, for people; null: not at all")
     precision: Precision
-    source_language: str
-    target_language: str
+    source_language: LanguageCode
+    target_language: LanguageCode
     max_source_length: PositiveInt = Field(description="tokens, the end of the sentence included")
     max_target_length: PositiveInt = Field(description="tokens, the end of the sentence included")
     length_multiple: PositiveInt = Field(description="source axes and capacities are multiples of this")
