@@ -34,9 +34,7 @@ pytestmark = pytest.mark.skipif(
 def node(folder: Path, *arguments: str) -> Iterator[int]:
     """A node of one processor, of which nothing is left at the end; its process."""
     with (folder / f"{len(list(folder.iterdir()))}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*RAY_START, *EACH, *arguments], stdout=log, stderr=log, env=os.environ | QUIET
-        )
+        process = subprocess.Popen([*RAY_START, *EACH, *arguments], stdout=log, stderr=log, env=os.environ | QUIET)
     try:
         wait_until(lambda: process.poll() is not None or b"Ray runtime started" in Path(log.name).read_bytes())
         assert process.poll() is None, Path(log.name).read_text()
