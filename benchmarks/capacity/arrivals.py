@@ -8,8 +8,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 Sizes = Sequence[tuple[int, int]]
 """Source and target tokens of requests, to draw from."""
@@ -26,7 +29,8 @@ class Arrival(NamedTuple):
 @dataclass(frozen=True)
 class Bursts:
     """A Markov-modulated Poisson process of two states: calm, and bursts in which `factor` times as much comes. A burst
-    lasts `mean_s` seconds on average (exponential), and bursts have a `share` of all time. The mean rate stays."""
+    lasts `mean_s` seconds on average (exponential), and bursts have a `share` of all time. The mean rate stays.
+    (Fischer and Meier-Hellstern 1993, "The Markov-modulated Poisson process (MMPP) cookbook".)"""
 
     factor: float = 4.0
     share: float = 0.1
@@ -55,6 +59,20 @@ def bursty(rate: float, seconds: float, sizes: Sizes, bursts: Bursts, *, seed: i
         at = after
         if at < seconds:
             yield Arrival(at, *chance.choice(sizes))
+
+
+def multiplied(arrivals: Sequence[Arrival], factor: float, *, seed: int) -> list[Arrival]:
+    """So many times as many arrivals in the same time: each is left out by chance, or, above 1, stands for a Poisson
+    number of them, which come at random times until half way to its neighbours. So the rate follows the recording."""
+    chance = random.Random(seed)
+    if factor <= 1:
+        return [arrival for arrival in arrivals if chance.random() < factor]
+    numbers = np.random.default_rng(seed).poisson(factor, len(arrivals)).tolist()
+    ends = [arrivals[0].at, *((one.at + other.at) / 2 for one, other in pairwise(arrivals)), arrivals[-1].at]
+    found = []
+    for arrival, number, (start, end) in zip(arrivals, numbers, pairwise(ends), strict=True):
+        found += [arrival._replace(at=at) for at in sorted(chance.uniform(start, end) for _ in range(number))]
+    return found
 
 
 def recorded(path: Path, *, speed: float = 1.0) -> list[Arrival]:

@@ -1,8 +1,8 @@
 """The simulation beside what it simulates: two replicas and their clients on two cores.
 
-Each core has one replica and one process of clients, whose calls go to both replicas in turn. Clients cost about as
-much as the server does, so here the cost of serving is measured anew with clients on the server's core: the event loop
-of the simulation stands for both.
+Each core has one replica and one process of clients, whose calls go to both replicas in turn. A core that is shared
+wakes its threads less often, with more for each to do: so here the costs of serving and of the clients are measured
+anew, on one core.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from benchmarks.capacity.arrivals import poisson
 from benchmarks.capacity.clients import Traffic, run_clients
 from benchmarks.capacity.costs import Costs
-from benchmarks.capacity.fitting import Fit
 from benchmarks.capacity.meter import Meter
 from benchmarks.capacity.planning import FULL_ROWS
 from benchmarks.capacity.serving import Model, measure_serving, sentence_file, served, serving_cost
@@ -27,8 +26,6 @@ from benchmarks.report import Table
 CORES = (0, 1)
 LOADS = (0.3, 0.6, 0.8)
 """Of what the replicas could do at FULL_ROWS rows, by their costs."""
-LOOP_SHARE = 2 / 3
-"""Of three threads on a core, the event loop and the clients are two."""
 SIMULATED_S = 60.0
 """So long that chance moves a p99 little."""
 
@@ -48,13 +45,13 @@ def check(model: Model, costs: Costs, *, seconds: float) -> Iterator[Table]:
     """Each load for so many seconds."""
     with ExitStack() as running:
         servers = [running.enter_context(served(model, core)) for core in CORES]
-        found = measure_serving(servers[0], model, costs, core=CORES[0], is_shared=True)
-        shared = costs.model_copy(update={"serving": serving_cost(found)})
+        found, clients = measure_serving(servers[0], model, costs, core=CORES[0])
+        shared = costs.model_copy(update={"serving": serving_cost(found), "client": serving_cost(clients)})
         address = ",".join(server.address for server in servers)
         sentences = running.enter_context(sentence_file(model))
         rows: list[tuple[str, ...]] = []
         for load in LOADS:
-            rate = load * len(CORES) / shared.request_seconds(FULL_ROWS)
+            rate = load * len(CORES) / (shared.request_seconds(FULL_ROWS) + shared.client_seconds)
             each = [
                 (
                     core,
@@ -64,12 +61,12 @@ def check(model: Model, costs: Costs, *, seconds: float) -> Iterator[Table]:
                 )
                 for core in CORES
             ]
-            real = real_figures(run_clients(each), seconds)
+            real = real_figures([ran.window for ran in run_clients(each)], seconds)
             arrivals = poisson(rate, SIMULATED_S, shared.sizes, seed=1)
-            plan = Plan(len(CORES), "round-robin", loop_share=LOOP_SHARE)
+            plan = Plan(len(CORES), "round-robin", near_callers=True)
             meter = simulate(plan, shared, arrivals, seconds=SIMULATED_S)
             rows += _rows(load, rate, real, simulated_figures(meter))
-    yield _cost_table(costs, shared, found)
+    yield _cost_table(costs, shared)
     yield Table(
         f"{costs.model}: {len(CORES)} replicas on {len(CORES)} cores, with their clients, for {seconds:.0f} s a load, "
         f"beside the simulation; Poisson arrivals, which the clients send to both in turn",
@@ -122,14 +119,15 @@ def _rows(load: float, rate: float, real: Figures, simulated: Figures) -> Iterat
         yield head, name, _figure(measured), _figure(computed), f"{computed / measured - 1:+.0%}"
 
 
-def _cost_table(costs: Costs, shared: Costs, found: Fit) -> Table:
+def _cost_table(costs: Costs, shared: Costs) -> Table:
     pairs = (
-        ("each token", costs.serving.token, shared.serving.token),
-        ("each request", costs.serving.request, shared.serving.request),
+        ("serving, each token", costs.serving.token, shared.serving.token),
+        ("serving, each request", costs.serving.request, shared.serving.request),
+        ("a client, each token", costs.client.token, shared.client.token),
+        ("a client, each request", costs.client.request, shared.client.request),
     )
     return Table(
-        f"{costs.model}: serving with the clients on a core of their own, and on the server's (typical error "
-        f"{found.typical_error:.1%})",
+        f"{costs.model}: serving, and its clients, each on a core of their own, and on the same",
         ("", "apart, us", "together, us"),
         [(name, f"{1e6 * apart:,.0f}", f"{1e6 * together:,.0f}") for name, apart, together in pairs],
     )

@@ -7,6 +7,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,14 @@ class Traffic:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What a process of clients has seen, and the seconds of a core that it took."""
+
+    window: load.Window
+    cpu_s: float
+
+
 def options(target_length: int) -> pb.DecodingOptions:
     """Every translation has so many tokens; 0: as many as the model gives it."""
     if not target_length:
@@ -41,21 +50,23 @@ def options(target_length: int) -> pb.DecodingOptions:
     return pb.DecodingOptions(min_length=target_length - 1, max_length=target_length)
 
 
-def run_clients(traffic: Sequence[tuple[int, Traffic]]) -> list[load.Window]:
+def run_clients(traffic: Sequence[tuple[int, Traffic]]) -> list[Ran]:
     """All of it at once, each on its core."""
     processes = []
     for core, one in traffic:
         with on_core(core):
             command = (sys.executable, "-m", "benchmarks.capacity.clients", json.dumps(asdict(one)))
             processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    windows = []
+    ran = []
     for process in processes:
         output = process.communicate()[0]
         if process.returncode:
             raise RuntimeError(f"clients ended with {process.returncode}")
         read = json.loads(output)
-        windows.append(load.Window(read["start"], read["end"], [load.Answer(**answer) for answer in read["answers"]]))
-    return windows
+        window = read["window"]
+        answers = [load.Answer(**answer) for answer in window["answers"]]
+        ran.append(Ran(load.Window(window["start"], window["end"], answers), read["cpu_s"]))
+    return ran
 
 
 async def _run(traffic: Traffic, sentences: Sequence[str]) -> load.Window:
@@ -77,5 +88,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traffic", type=json.loads)
     given = Traffic(**parser.parse_args().traffic)
-    window = asyncio.run(_run(given, Path(given.sentences).read_text(encoding="utf-8").splitlines()))
-    json.dump(asdict(window), sys.stdout)
+    texts = Path(given.sentences).read_text(encoding="utf-8").splitlines()
+    before = time.process_time()
+    window = asyncio.run(_run(given, texts))
+    json.dump(asdict(Ran(window, time.process_time() - before)), sys.stdout)

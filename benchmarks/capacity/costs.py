@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
 class _Values(BaseModel):
@@ -43,7 +43,7 @@ class EncodeCost(_Values):
 
 
 class ServingCost(_Values):
-    """Of everything around the engine, on the same core: parsing, searching, writing, sending."""
+    """Of everything around the engine, on the same core: parsing, searching, writing, sending; or of a client."""
 
     token: NonNegativeFloat
     request: NonNegativeFloat
@@ -51,7 +51,8 @@ class ServingCost(_Values):
 
 class Costs(_Values):
     """Everything that a simulation knows of a model on a machine. sizes: the source and target tokens of real
-    translations, of which requests are drawn; length_multiple: what sources are padded to."""
+    translations, of which requests are drawn; length_multiple: what sources are padded to; client: what a process of
+    clients spends; turn_s: how long a thread keeps a core while others wait for it."""
 
     model: str
     machine: str
@@ -59,6 +60,8 @@ class Costs(_Values):
     step: StepCost
     encode: EncodeCost
     serving: ServingCost
+    client: ServingCost
+    turn_s: PositiveFloat
     sizes: tuple[tuple[PositiveInt, PositiveInt], ...]
 
     def padded(self, length: int) -> int:
@@ -66,12 +69,21 @@ class Costs(_Values):
 
     def request_seconds(self, rows: int) -> float:
         """What a request of mean size costs where so many always share a step."""
-        number = len(self.sizes)
-        source = sum(source for source, _ in self.sizes) / number
-        target = sum(target for _, target in self.sizes) / number
+        source, target = self.mean_size
         width = self.padded(round(source))
         step_s = self.step.seconds(rows, rows * target / 2, width)
         return target * (step_s / rows + self.serving.token) + self.serving.request + self.encode.seconds(1, width)
+
+    @property
+    def client_seconds(self) -> float:
+        """What a request of mean size costs its client."""
+        return self.mean_size[1] * self.client.token + self.client.request
+
+    @property
+    def mean_size(self) -> tuple[float, float]:
+        """Source and target tokens."""
+        number = len(self.sizes)
+        return sum(source for source, _ in self.sizes) / number, sum(target for _, target in self.sizes) / number
 
 
 def read_costs(path: Path) -> Costs:

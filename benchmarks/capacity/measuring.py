@@ -10,11 +10,13 @@ from benchmarks.capacity.fitting import Fit
 from benchmarks.capacity.graphs import Point, encode_cost, fit_points, measure_encodes, measure_steps, step_cost
 from benchmarks.capacity.neighbour import neighbour
 from benchmarks.capacity.serving import Model, measure_serving, served, serving_cost, sizes
+from benchmarks.capacity.turns import measure_turn
 from benchmarks.pinning import on_core
 from benchmarks.report import Table
 from service.model.onnx_model import OnnxModel
 
 SERVER_CORE, CLIENT_CORE = 0, 1
+NOTHING = ServingCost(token=0.0, request=0.0)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Measured:
     encodes: Sequence[Point]
     encode_fit: Fit
     serving_fit: Fit
+    client_fit: Fit
 
     def tables(self) -> Iterator[Table]:
         costs = self.costs
@@ -41,6 +44,9 @@ class Measured:
             ("an encode, for each pair of a source's tokens", costs.encode.pair),
             ("serving, for each token", costs.serving.token),
             ("serving, for each request", costs.serving.request),
+            ("a client, for each token", costs.client.token),
+            ("a client, for each request", costs.client.request),
+            ("a thread's turn on a core that others wait for", costs.turn_s),
         )
         yield Table(
             f"{costs.model}: what a replica's work costs, on one core beside a busy one; sources of "
@@ -56,6 +62,7 @@ class Measured:
                 _errors("steps", self.step_fit),
                 _errors("encodes", self.encode_fit),
                 _errors("serving", self.serving_fit),
+                _errors("clients", self.client_fit),
             ],
         )
         points = (*zip(self.steps, self.step_fit.errors, strict=True),)
@@ -80,6 +87,7 @@ def measure(model: Model, machine: str, *, rounds: int) -> Measured:
     with on_core(SERVER_CORE), neighbour(model.folder, CLIENT_CORE):
         onnx_model = OnnxModel(model.folder, num_threads=1)
         steps, encodes = measure_steps(onnx_model, rounds), measure_encodes(onnx_model)
+    turn_s = measure_turn(SERVER_CORE, CLIENT_CORE)
     step_fit, encode_fit = fit_points(steps), fit_points(encodes)
     with served(model, SERVER_CORE) as server:
         graphs = Costs(
@@ -88,12 +96,14 @@ def measure(model: Model, machine: str, *, rounds: int) -> Measured:
             length_multiple=onnx_model.manifest.length_multiple,
             step=step_cost(step_fit),
             encode=encode_cost(encode_fit),
-            serving=ServingCost(token=0.0, request=0.0),
+            serving=NOTHING,
+            client=NOTHING,
+            turn_s=turn_s,
             sizes=sizes(server.address, model),
         )
-        serving_fit = measure_serving(server, model, graphs, core=CLIENT_CORE, is_shared=False)
-    costs = graphs.model_copy(update={"serving": serving_cost(serving_fit)})
-    return Measured(costs, steps, step_fit, encodes, encode_fit, serving_fit)
+        serving_fit, client_fit = measure_serving(server, model, graphs, core=CLIENT_CORE)
+    costs = graphs.model_copy(update={"serving": serving_cost(serving_fit), "client": serving_cost(client_fit)})
+    return Measured(costs, steps, step_fit, encodes, encode_fit, serving_fit, client_fit)
 
 
 def _errors(name: str, found: Fit) -> tuple[str, ...]:

@@ -72,24 +72,25 @@ def sizes(address: str, model: Model) -> tuple[tuple[int, int], ...]:
     return tuple((one.num_source_tokens, one.num_target_tokens) for one in translations)
 
 
-def measure_serving(server: ServerProcess, model: Model, costs: Costs, *, core: int, is_shared: bool) -> Fit:
-    """Of a replica with clients on `core`: coefficients are seconds for each token and for each request. Where the
-    clients share the server's core, what they cost themselves is in it."""
-    terms, seconds = [], []
+def measure_serving(server: ServerProcess, model: Model, costs: Costs, *, core: int) -> tuple[Fit, Fit]:
+    """Of a replica with clients on `core`, and of these clients: coefficients are seconds for each token and for each
+    request."""
+    terms, spent = [], []
     with sentence_file(model) as sentences:
         traffic = Traffic(server.address, model.name, sentences, WINDOW_S)
         for num_clients in CLIENTS:
             for target_length in (SHORT, model.target_length):
                 before = cpu_seconds(server.pid)
                 closed = replace(traffic, num_clients=num_clients, target_length=target_length)
-                (window,) = run_clients([(core, closed)])
-                span = window.end - min(answer.sent_at for answer in window.answers)
-                busy = span if is_shared else cpu_seconds(server.pid) - before
-                work = _work(window, span)
+                (ran,) = run_clients([(core, closed)])
+                busy = cpu_seconds(server.pid) - before
+                span = ran.window.end - min(answer.sent_at for answer in ran.window.answers)
+                work = _work(ran.window, span)
                 if (left := busy - work.graph_seconds(costs)) > 0:
                     terms.append((work.tokens, work.requests))
-                    seconds.append(left)
-    return fit(terms, seconds)
+                    spent.append((left, ran.cpu_s))
+    servers, clients = zip(*spent, strict=True)
+    return fit(terms, servers), fit(terms, clients)
 
 
 def serving_cost(found: Fit) -> ServingCost:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.capacity.__main__ import main
-from benchmarks.capacity.arrivals import Arrival, Bursts, bursty, poisson, recorded
+from benchmarks.capacity.arrivals import Arrival, Bursts, bursty, multiplied, poisson, recorded
 from benchmarks.capacity.costs import Costs, EncodeCost, ServingCost, StepCost, read_costs, write_costs
 from benchmarks.capacity.fitting import fit
 from benchmarks.capacity.meter import Durations
@@ -24,6 +24,8 @@ COSTS = Costs(
     step=StepCost(fixed=2e-4, row=2e-5, age=1e-6, source=3e-7),
     encode=EncodeCost(fixed=3e-4, token=5e-6, pair=1e-8),
     serving=ServingCost(token=1e-4, request=5e-4),
+    client=ServingCost(token=3e-5, request=2e-4),
+    turn_s=2e-3,
     sizes=SIZES,
 )
 
@@ -82,6 +84,18 @@ def test_a_recording_may_be_a_table(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("at_s,source_tokens,target_tokens\n5,3,4\n4.5,1,2\n")
     assert recorded(path) == [Arrival(0.0, 1, 2), Arrival(0.5, 3, 4)]
+
+
+def test_a_recording_is_multiplied_in_the_same_time_and_keeps_its_rush() -> None:
+    arrivals = [Arrival(at, 7, 9) for at in (*range(10), *(10 + place / 50 for place in range(100)), *range(12, 20))]
+    few, many = multiplied(arrivals, 0.5, seed=1), multiplied(arrivals, 20.0, seed=1)
+    assert set(few) < set(map(Arrival._make, arrivals))
+    assert len(few) == pytest.approx(len(arrivals) / 2, rel=0.25)
+    assert len(many) == pytest.approx(20 * len(arrivals), rel=0.1)
+    assert many == sorted(many)
+    assert 0 <= many[0].at <= many[-1].at <= 19
+    in_rush = sum(10 <= one.at < 12 for one in many)
+    assert in_rush == pytest.approx(20 * sum(10 <= one.at < 12 for one in arrivals), rel=0.1)
 
 
 def test_a_recording_of_nothing_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A simulated replica does what two threads on one core do, and many of them share a load as balancers share it."""
+"""A simulated replica does what two threads on one core do, in turns and with one interpreter, and many of them share a
+load as balancers share it."""
 
 from __future__ import annotations
 
@@ -9,12 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from benchmarks.capacity.agenda import Agenda
 from benchmarks.capacity.arrivals import Arrival, Bursts, bursty, poisson
 from benchmarks.capacity.balancing import BALANCERS
+from benchmarks.capacity.caller import FarCaller
+from benchmarks.capacity.core import Core, Thread
 from benchmarks.capacity.costs import Costs, EncodeCost, ServingCost, StepCost
 from benchmarks.capacity.meter import Meter, Target
 from benchmarks.capacity.planning import Promise, replicas_needed
-from benchmarks.capacity.replica import Clock, Replica, Serving
+from benchmarks.capacity.replica import SWITCH_S, Replica, Serving
 from benchmarks.capacity.simulation import Plan, simulate
 from service.engine.request import Decoding, Request
 from service.engine.scheduler import Limits, Scheduler
@@ -27,6 +31,8 @@ COSTS = Costs(
     step=StepCost(fixed=2e-4, row=2e-5, age=1e-6, source=3e-7),
     encode=EncodeCost(fixed=3e-4, token=5e-6, pair=1e-8),
     serving=ServingCost(token=1e-4, request=5e-4),
+    client=ServingCost(token=3e-5, request=2e-4),
+    turn_s=2e-3,
     sizes=((12, 14), (15, 17), (40, 45), (9, 1), (20, 25)),
 )
 FULL = 1 / COSTS.request_seconds(32)
@@ -48,70 +54,103 @@ class Recorder(Meter):
         self.times[arrived_at] = first_at, last_at
 
 
-def in_events(arrivals: Sequence[Arrival], loop_share: float = 0.5) -> Times:
+def in_events(arrivals: Sequence[Arrival]) -> Times:
     """As the simulation does it, on one replica that refuses nothing."""
-    clock, recorder = Clock(), Recorder()
+    agenda, recorder = Agenda(), Recorder()
     settings = Settings(max_queue_wait_s=1e9, max_queue_length=10**6, max_queue_tokens=10**9)
-    serving = Serving(COSTS, LIMITS, settings.admission_limits(1), clock, recorder, loop_share)
-    replica = Replica(serving, lambda: None)
-    for arrival in (*arrivals, None):
-        until = math.inf if arrival is None else arrival.at
-        while replica.at < math.inf and replica.at <= until:
-            clock.now = replica.at
-            replica.advance()
-        if arrival is not None:
-            clock.now = arrival.at
-            replica.arrive(arrival)
+    serving = Serving(COSTS, LIMITS, settings.admission_limits(1), agenda, recorder)
+    replica, caller = Replica(serving, Core(agenda, COSTS.turn_s), lambda: None), FarCaller(agenda)
+    for arrival in arrivals:
+        agenda.run(arrival.at)
+        replica.send(arrival, caller)
+    agenda.run(math.inf)
     assert replica.in_flight == 0
     return recorder.times
 
 
-def in_slices(arrivals: Sequence[Arrival], loop_share: float) -> Times:  # noqa: C901
-    """The same in slices of time, in each of which both threads do their part."""
-    scheduler = Scheduler(LIMITS)
-    coming, known, made = deque(arrivals), dict[int, Arrival](), dict[int, int]()
-    work = deque[list[float]]()  # seconds left, then a request's number below 0 or those of a step's tokens
-    step_left, at, times = 0.0, 0.0, Times()
-    while coming or scheduler.has_work or work:
-        while coming and coming[0].at <= at:
-            known[len(known) + 1] = coming.popleft()
-            work.append([COSTS.serving.request, -len(known)])
-        if step_left <= 0 and scheduler.has_work:
-            if joining := scheduler.schedule(at).joining:
-                width = max(COSTS.padded(len(request.source_ids)) for request in joining)
-                step_left += COSTS.encode.seconds(len(joining), width)
-                made |= dict.fromkeys((request.request_id for request in joining), 0)
-            width = max(COSTS.padded(known[number].source) for number in made)
-            step_left += COSTS.step.seconds(len(made), sum(made.values()), width)
-        both = bool(work) and step_left > 0
-        if work:
-            work[0][0] -= SLICE_S * (loop_share if both else 1.0)
-        if step_left > 0:
-            step_left -= SLICE_S * (1.0 - loop_share if both else 1.0)
-            if step_left <= 0:
-                work.append([COSTS.serving.token * len(made), *made])
-                made = {number: tokens + 1 for number, tokens in made.items()}
-                for number in [number for number, tokens in made.items() if tokens == known[number].target]:
-                    del made[number]
-                    scheduler.finish(number)
-        at += SLICE_S
-        while work and work[0][0] <= 0:
-            _, *numbers = work.popleft()
+class Slices:
+    """The same in slices of time: in each of them one thread runs, 0 the event loop's or 1 the engine's."""
+
+    def __init__(self, arrivals: Sequence[Arrival]) -> None:
+        self.scheduler = Scheduler(LIMITS)
+        self.coming, self.known, self.made = deque(arrivals), dict[int, Arrival](), dict[int, int]()
+        self.work = deque[list[float]]()  # seconds left and of all, then a request's number below 0 or a step's tokens'
+        self.step_left, self.made_at = 0.0, math.inf  # an engine that has made a step waits from then on
+        self.spent, self.slept, self.running, self.turn = [0.0, 0.0], [True, True], 0, 0.0
+        self.at, self.times = 0.0, Times()
+
+    def run(self) -> Times:
+        while self.coming or self.scheduler.has_work or self.work:
+            self.arrive()
+            if self.step_left <= 0 and math.isinf(self.made_at):
+                self.begin()
+            self.choose([bool(self.work), self.step_left > 0])
+            self.at += SLICE_S
+            self.engine_ends()
+            self.loop_ends()
+        return self.times
+
+    def arrive(self) -> None:
+        while self.coming and self.coming[0].at <= self.at:
+            self.known[len(self.known) + 1] = self.coming.popleft()
+            self.work.append([COSTS.serving.request] * 2 + [-len(self.known)])
+
+    def begin(self) -> None:
+        if joining := self.scheduler.schedule(self.at).joining:
+            width = max(COSTS.padded(len(request.source_ids)) for request in joining)
+            self.step_left += COSTS.encode.seconds(len(joining), width)
+            self.made |= dict.fromkeys((request.request_id for request in joining), 0)
+        if self.made:
+            width = max(COSTS.padded(self.known[number].source) for number in self.made)
+            self.step_left += COSTS.step.seconds(len(self.made), sum(self.made.values()), width)
+
+    def choose(self, awake: list[bool]) -> None:
+        for one in (0, 1):
+            if awake[one] and self.slept[one] and not self.slept[1 - one]:
+                self.spent[one] = max(self.spent)
+                self.turn %= COSTS.turn_s
+        self.slept = [not each for each in awake]
+        if not awake[self.running] or (all(awake) and self.turn >= COSTS.turn_s):
+            self.running, self.turn = (self.spent[1] < self.spent[0] if all(awake) else int(awake[1])), 0.0
+        if any(awake):
+            self.spent[self.running] += SLICE_S
+            self.turn += SLICE_S
+            if self.running:
+                self.step_left -= SLICE_S
+            else:
+                self.work[0][0] -= SLICE_S
+
+    def engine_ends(self) -> None:
+        if self.made and self.step_left <= 0:
+            self.made_at = min(self.made_at, self.at)
+            is_inside = bool(self.work) and self.work[0][0] < self.work[0][1] and self.work[0][0] > 0
+            if not is_inside or self.at - self.made_at >= SWITCH_S:
+                self.deliver()
+
+    def deliver(self) -> None:
+        self.made_at = math.inf
+        self.work.append([COSTS.serving.token * len(self.made)] * 2 + [*self.made])
+        self.made = {number: tokens + 1 for number, tokens in self.made.items()}
+        for number in [number for number, tokens in self.made.items() if tokens == self.known[number].target]:
+            del self.made[number]
+            self.scheduler.finish(number)
+
+    def loop_ends(self) -> None:
+        while self.work and self.work[0][0] <= 0:
+            _, _, *numbers = self.work.popleft()
             for number in map(int, numbers):
-                arrival = known[abs(number)]
+                arrival = self.known[abs(number)]
                 if number > 0:
-                    times[arrival.at] = times.get(arrival.at, (at, at))[0], at
+                    self.times[arrival.at] = self.times.get(arrival.at, (self.at, self.at))[0], self.at
                 else:
                     decoding = Decoding(max_length=arrival.target)
-                    scheduler.submit(Request(-number, (0,) * arrival.source, decoding, submitted_at=at))
-    return times
+                    self.scheduler.submit(Request(-number, (0,) * arrival.source, decoding, submitted_at=self.at))
 
 
-@pytest.mark.parametrize("loop_share", [0.5, 0.75])
-@pytest.mark.parametrize("load", [0.3, 0.9, 1.5], ids=lambda load: f"load {load:g}")
-def test_events_come_when_two_threads_that_share_a_core_come_to_them(load: float, loop_share: float) -> None:
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.9], ids=lambda load: f"load {load:g}")
+def test_events_come_when_two_threads_that_share_a_core_come_to_them(load: float) -> None:
     arrivals = list(poisson(load * FULL, 40 / (load * FULL), COSTS.sizes, seed=7))
-    found, expected = in_events(arrivals, loop_share), in_slices(arrivals, loop_share)
+    found, expected = in_events(arrivals), Slices(arrivals).run()
     assert len(found) == len(arrivals)
     assert found.keys() == expected.keys()
     for which in (0, 1):
@@ -121,12 +160,66 @@ def test_events_come_when_two_threads_that_share_a_core_come_to_them(load: float
         assert max(waits) == pytest.approx(max(others), rel=0.1)
 
 
+def ends(turn_s: float, *pieces: tuple[int, float, float]) -> list[float]:
+    """When each piece of work of a core's threads has ended: (thread, when it comes, seconds)."""
+    agenda = Agenda()
+    core = Core(agenda, turn_s)
+    threads = [Thread(core) for _ in range(3)]
+    ended = [math.nan] * len(pieces)
+    for number, (thread, at, seconds) in enumerate(pieces):
+        agenda.run(at)
+
+        def done(number: int = number) -> None:
+            ended[number] = agenda.now
+
+        threads[thread].add(seconds, done)
+    agenda.run(math.inf)
+    return ended
+
+
+def test_a_thread_keeps_its_core_for_a_turn_and_then_waits_for_the_others() -> None:
+    assert ends(4.0, (0, 0.0, 10.0), (1, 1.0, 1.0)) == pytest.approx([11.0, 5.0])
+    assert ends(4.0, (0, 0.0, 10.0), (1, 9.0, 3.0)) == pytest.approx([10.0, 13.0])
+    assert ends(4.0, (0, 0.0, 6.0), (1, 0.0, 6.0), (2, 0.0, 1.0)) == pytest.approx([11.0, 13.0, 9.0])
+
+
+def test_a_thread_alone_does_its_work_as_it_comes() -> None:
+    assert ends(1.0, (0, 0.0, 2.0), (0, 1.0, 2.0), (0, 10.0, 3.0)) == pytest.approx([2.0, 4.0, 13.0])
+
+
+def test_an_engine_waits_for_an_interpreter_that_the_event_loop_is_using() -> None:
+    """While the second request is read for longer than a turn, the first one's step ends, and is sent after that."""
+    slow = COSTS.model_copy(update={"serving": ServingCost(token=1e-4, request=3e-3)})
+    agenda, recorder = Agenda(), Recorder()
+    serving = Serving(slow, LIMITS, Settings().admission_limits(1), agenda, recorder)
+    replica, caller = Replica(serving, Core(agenda, 1e-3), lambda: None), FarCaller(agenda)
+    for at in (1.0, 1.00301):
+        agenda.run(at)
+        replica.send(Arrival(at, 10, 1), caller)
+    agenda.run(math.inf)
+    step_s = slow.encode.seconds(1, 16) + slow.step.seconds(1, 0, 16)
+    read_at = 1.0 + 2 * 3e-3 + step_s
+    assert recorder.times[1.0][0] == pytest.approx(read_at + 1e-4, abs=1e-5)
+
+
 def test_a_replica_alone_sends_a_token_while_it_makes_the_next() -> None:
     read_s, token_s = COSTS.serving.request, COSTS.serving.token
     encode_s, step_s = COSTS.encode.seconds(1, 16), COSTS.step.seconds(1, 0, 16)
     [(first, last)] = in_events([Arrival(1.0, 10, 2)]).values()
-    assert first == pytest.approx(1.0 + read_s + encode_s + step_s + 2 * token_s)
-    assert last == pytest.approx(1.0 + read_s + encode_s + 2 * step_s + COSTS.step.age + 2 * token_s)
+    both_s = encode_s + 2 * step_s + COSTS.step.age
+    assert both_s < COSTS.turn_s, "the engine makes both tokens in one turn"
+    assert first == pytest.approx(1.0 + read_s + both_s + token_s)
+    assert last == pytest.approx(first + token_s)
+
+
+def test_callers_on_the_cores_of_replicas_take_their_time() -> None:
+    arrivals = list(poisson(0.4 * 2 * FULL, 3.0, COSTS.sizes, seed=3))
+
+    def first(near: bool) -> float:
+        plan = Plan(2, "round-robin", near_callers=near)
+        return simulate(plan, COSTS, arrivals, seconds=3.0).first_tokens.percentile(0.5)
+
+    assert first(near=True) > first(near=False) + COSTS.client.request + COSTS.client.token
 
 
 @pytest.mark.parametrize("balancing", sorted(BALANCERS))
