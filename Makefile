@@ -69,6 +69,10 @@ test: .venv/development ## Run every test, warnings as errors
 test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node, Locust), run them
 	@$(BIN)/python -m pytest -m clients tests/clients
 
+.PHONY: test-originals
+test-originals: .venv/development ## Fetch models that others made, import them, compare with their own libraries
+	@$(BIN)/python -m pytest -m originals tests/originals
+
 .PHONY: test-containers
 test-containers: .venv/development ## Build the images and run them: up, translate, kill, scale, update, down (as root)
 	@$(BIN)/python -m pytest -m containers -s tests/containers

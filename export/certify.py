@@ -118,7 +118,7 @@ def certify(subject: Subject, test_sets: Sequence[TestSet], quotable: Sequence[s
         format=1,
         created=datetime.now(UTC).replace(microsecond=0),
         weights_sha256=subject.weights_sha256,
-        environment=_environment(shipped),
+        environment=environment(shipped),
         parity=parity,
         agreement=agreement,
         invariance=invariance,
@@ -155,7 +155,7 @@ def _score(model: OnnxModel, test_set: TestSet, targets: list[Target]) -> Scores
     return score(test_set, [texts.write(target.token_ids, source) for target, source in pairs])
 
 
-def _environment(model: OnnxModel) -> Environment:
+def environment(model: OnnxModel) -> Environment:
     return Environment(
         stepstream=version("stepstream"),
         python=platform.python_version(),

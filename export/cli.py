@@ -1,4 +1,4 @@
-"""The command `stepstream-export`: fetch a corpus, train, publish, sign, evaluate."""
+"""The command `stepstream-export`: fetch a corpus, train, publish, import, sign, evaluate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from export.errors import ExportError
+from export.import_commands import add_import
 from export.sign_commands import add_make_key, add_sign, add_verify_signature
 from service.model.errors import ModelError
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_fetch_corpus, _add_train, _add_publish, _add_evaluate, _add_choose_alignment, _add_rebuild):
         add(commands)
-    for add in (add_make_key, add_sign, add_verify_signature):
+    for add in (add_import, add_make_key, add_sign, add_verify_signature):
         add(commands)
     options = parser.parse_args(arguments)
     try:

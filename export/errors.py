@@ -5,6 +5,7 @@ ExportError
     CorpusError                  a corpus cannot be read or fetched
     DivergedError                the processes of a training no longer hold the same weights
     CheckpointError              a folder holds no usable checkpoint
+    ForeignError                 a mapping does not fit the graphs that it names, or they cannot be served
     PublishError                 a version cannot be placed in the model store
         VersionExistsError       it is there already
     SigningError                 a key cannot be made or read
@@ -36,6 +37,10 @@ class DivergedError(ExportError):
 
 class CheckpointError(ExportError):
     """A folder holds no usable checkpoint."""
+
+
+class ForeignError(ExportError):
+    """A mapping does not fit the graphs and vocabularies that it names, or these cannot be served."""
 
 
 class PublishError(ExportError):

@@ -1,15 +1,8 @@
-"""From a checkpoint to a version in the model store: exported, verified, certified, and there all at once.
-
-Everything is written and proved in a hidden folder beside the version's place, then renamed: a version number
-never names a folder that is not whole. A failure leaves nothing behind, a kill a hidden folder that nobody reads.
-"""
+"""From a checkpoint to a version in the model store: exported, verified, certified, and there all at once."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from export.alignment.choose import read_record
@@ -18,20 +11,20 @@ from export.bundle import (
     MAX_LENGTH,
     MODEL_CARD_FILE,
     export_graphs,
-    sync_folder,
     write_graphs,
     write_manifest,
 )
 from export.certify import Subject, certify
 from export.checkpoint import WEIGHTS_FILE, open_checkpoint
 from export.configuration import TrainingConfiguration
-from export.errors import CheckpointError, PublishError, VersionExistsError
+from export.errors import CheckpointError
 from export.evaluate import TestSet, read_test_set
 from export.model_card import model_card
 from export.models.contract import TranslationModel
-from export.sign import read_private_key, sign_folder
+from export.placing import free_version, place_version
+from export.sign import read_private_key
 from service.model.certificate import Certificate, replay
-from service.model.manifest import Precision, file_sha256, is_model_name
+from service.model.manifest import Precision, file_sha256
 from service.model.onnx_model import OnnxModel
 
 
@@ -54,40 +47,19 @@ def publish(
     else that is measured on sentences. With a private key the version is signed. Raises CheckpointError,
     CorpusError, SigningError, PublishError, VersionExistsError or VerificationError; then nothing has been published.
     """
-    if name is not None and not is_model_name(name):
-        raise PublishError(f"{name!r} is no model name: a to z, 0 to 9, dot, underscore, hyphen; at most 64")
-    if version is not None and version < 1:
-        raise PublishError(f"a version is a number from 1, not {version}")
     signing_key = None if key is None else read_private_key(key)
     config, model = _load(checkpoint)
-    name = name or config.name
-    place = model_store / name
-    number = version or _next_version(place)
-    _refuse_existing(place / str(number))
+    name = config.name if name is None else name
+    number = free_version(model_store, name, version)
     languages = config.data.source_language, config.data.target_language
     if corpora is not None:
         corpus = corpora / config.data.corpus
     test_sets = [read_test_set(corpus, split, *languages) for split in splits or config.data.test] if corpus else []
-    place.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=".publishing-", dir=place))
-    try:
-        folder = workshop / "version"
+
+    def build(folder: Path) -> None:
         _build(folder, checkpoint, config, model, name, number, precision, test_sets)
-        if signing_key is not None:
-            sign_folder(folder, signing_key)
-        sync_folder(folder)
-        try:
-            folder.rename(place / str(number))
-        except OSError as error:
-            _refuse_existing(place / str(number))
-            raise PublishError(f"{place / str(number)} cannot be made: {error.strerror}") from error
-        sync_folder(place)
-        sync_folder(model_store)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-        with suppress(OSError):
-            place.rmdir()  # only where it is empty: a first version that failed
-    return place / str(number)
+
+    return place_version(model_store, name, number, build, key=signing_key)
 
 
 def _build(
@@ -129,13 +101,3 @@ def _load(checkpoint: Path) -> tuple[TrainingConfiguration, TranslationModel]:
     if config.model.max_positions < MAX_LENGTH:
         raise CheckpointError(f"{checkpoint}: max_positions is {config.model.max_positions}, below {MAX_LENGTH}")
     return config, model
-
-
-def _next_version(place: Path) -> int:
-    taken = [int(path.name) for path in place.iterdir() if path.name.isdecimal()] if place.is_dir() else []
-    return max(taken, default=0) + 1
-
-
-def _refuse_existing(version: Path) -> None:
-    if version.exists():
-        raise VersionExistsError(f"{version} exists already; a published version is never replaced")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sentencepiece
@@ -54,9 +56,21 @@ def publish_tiny(store: Path, *, version: int = 1) -> Path:
         (checkpoint / CONFIGURATION_FILE).write_text(CONFIGURATION, encoding="utf-8")
         config = load_configuration(checkpoint / CONFIGURATION_FILE)
         train_vocabulary(sentences(random.Random(0), 600), VOCABULARY_SIZE, checkpoint / VOCABULARY_FILE, MASKS)
-        model = _train(config.model, checkpoint / VOCABULARY_FILE, version)
+        with one_thread():
+            model = _train(config.model, checkpoint / VOCABULARY_FILE, version)
         save_weights(checkpoint, model.state_dict())
         return publish(checkpoint, model_store=store, version=version, precision="fp32")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """So small a model gains nothing from more, which spin for one another on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(config: ModelConfiguration, vocabulary: Path, version: int) -> TranslationModel:

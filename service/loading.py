@@ -8,6 +8,8 @@ from functools import partial
 import structlog
 
 from service.admission.admission import Admission
+from service.engine.decoding.beam import BeamSearch
+from service.engine.decoding.staying import StayingBeamSearch
 from service.engine.engine import Engine
 from service.engine.pool import EnginePool
 from service.engine.runner import Runner
@@ -63,13 +65,16 @@ def assemble(
         max_encode_tokens=settings.max_encode_tokens,
         length_multiple=manifest.length_multiple,
     )
+    stays = manifest.foreign is not None and manifest.foreign.ended_hypotheses == "stay"
     engines = [
         Engine(
             f"{manifest.name}-{manifest.version}-{number}",
             Runner(
                 Slots(onnx_model, limits.max_slots),
                 end_id=manifest.vocabulary.end_id,
+                empty_source=manifest.empty_source,
                 rules_for=partial(mask_rules, manifest),
+                beam_search=StayingBeamSearch if stays else BeamSearch,
                 max_failed_steps=settings.max_failed_steps,
             ),
             limits,

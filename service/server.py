@@ -21,6 +21,7 @@ from service.inference.managing import ManagingServicer
 from service.inference.servicer import InferenceServicer
 from service.inference.streams import StreamRules
 from service.interceptors import StatusInterceptor
+from service.listening import listeners, until_closed
 from service.load_test import LoadTestServicer
 from service.management.admin import INFERENCE_NAME, AdminServer
 from service.management.management import Management
@@ -119,7 +120,7 @@ class Server:
             add_LoadTestServiceServicer_to_server(LoadTestServicer(), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         self._ready = False
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._web: WatchServer | None = None
         self.failed = asyncio.Event()
         self.port = self.metrics_port = self.admin_port = 0
@@ -140,7 +141,7 @@ class Server:
         self._security.start()
         await self._grpc.start()
         self._ready = True
-        self._following = asyncio.create_task(self._teller.follow())
+        self._following = [asyncio.create_task(self._teller.follow()), asyncio.create_task(self._watch_port())]
         admin_address = format_address(settings.admin_host, settings.admin_port)
         self.admin_port = await self._admin.start(admin_address, self._security.tls)
         _log.info("model management", address=format_address(settings.admin_host, self.admin_port))
@@ -155,8 +156,8 @@ class Server:
         was started."""
         self._ready = False
         settings, has_failed = self._settings, self.failed.is_set()
-        if self._following is not None:
-            self._following.cancel()
+        for task in self._following:
+            task.cancel()
         if self.port:
             await self._health.enter_graceful_shutdown()
             await asyncio.sleep(0.0 if has_failed else settings.drain_delay_s)
@@ -180,6 +181,14 @@ class Server:
 
     def _engine_failed(self, name: str, error: BaseException) -> None:
         _log.error("engine failed", model=name, exc_info=error)
+        self._fail()
+
+    async def _watch_port(self) -> None:
+        await until_closed(listeners(self.port))
+        _log.error("the port takes no connections any more", port=self.port)
+        self._fail()
+
+    def _fail(self) -> None:
         self._ready = False
         self.failed.set()
 

@@ -32,6 +32,8 @@ async def write_all(
         if not task.done() and not writing.end_after_this():
             task.cancel()
             await asyncio.wait((task,))
+        if task.done() and not task.cancelled():
+            task.exception()  # of a write that failed as its stream was cancelled, which nobody else asks for
     task.result()
 
 

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from service.corpora.address import is_on_loopback_alone, require_listening
 from service.corpora.errors import CorpusError
 from service.corpora.job import Job
 from service.corpora.shards import Record, Shard
@@ -87,11 +86,7 @@ class Cluster:
 def running(address: str | None, workers: Workers, *, num_cpus: int) -> Iterator[Cluster]:
     """Ray on this machine with num_cpus processors, all of which ends with the block; or the cluster at an address.
     Raises CorpusError."""
-    if address is not None:
-        require_listening(address)
-    os.environ.update(QUIET)
-    if address is None or is_on_loopback_alone(address):
-        os.environ.update(LOOPBACK_ALONE)
+    os.environ.update(QUIET if address else QUIET | LOOPBACK_ALONE)
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from service.engine.decoding.beam import BeamSearch
 from service.engine.decoding.make import make_search
 from service.engine.decoding.search import Advance, Search
 from service.engine.editing import History
@@ -66,15 +67,25 @@ class Runner:
     """Knows which rows belong to which request."""
 
     def __init__(
-        self, rows: Rows, *, end_id: int, rules_for: RulesFor = lambda _: (), max_failed_steps: int = 3
+        self,
+        rows: Rows,
+        *,
+        end_id: int,
+        empty_source: tuple[int, ...] = (),
+        rules_for: RulesFor = lambda _: (),
+        beam_search: type[BeamSearch] = BeamSearch,
+        max_failed_steps: int = 3,
     ) -> None:
-        """rules_for gives the rules that hold for the targets of a source. max_failed_steps: so many steps in a row may
-        fail for all rows together and for none by itself."""
+        """empty_source: of an empty text, by default the end of the sentence alone. rules_for gives the rules that hold
+        for the targets of a source. max_failed_steps: so many steps in a row may fail for all rows together and for
+        none by itself."""
         self._rows = rows
         self._max_failed_steps = max_failed_steps
         self._num_failed_steps = 0
         self._end_id = end_id
+        self._empty_source = empty_source or (end_id,)
         self._rules_for = rules_for
+        self._beam_search = beam_search
         self._running: dict[int, Running] = {}
         self._parked: dict[int, Parked] = {}
         self._owners: list[Running] = []
@@ -206,7 +217,7 @@ class Runner:
     def _prove(self) -> None:
         """Every row has failed, and none is left. Raises if the fault does not lie in them: if it hits a row of our own
         too, the empty sentence."""
-        self._rows.join(self._rows.encode([(self._end_id,)]), [None])
+        self._rows.join(self._rows.encode([self._empty_source]), [None])
         candidates = self._rows.step()
         for error in candidates.bad_rows(with_attention=False).values():
             raise error
@@ -250,7 +261,13 @@ class Runner:
         return tuple(token.token_id for token in kept), carried
 
     def _search(self, request: Request, begun: tuple[Token, ...]) -> Search:
-        return make_search(request, self._rules_for(request.source_ids), end_id=self._end_id, begun=begun)
+        return make_search(
+            request,
+            self._rules_for(request.source_ids),
+            end_id=self._end_id,
+            begun=begun,
+            beam_search=self._beam_search,
+        )
 
     def _add(self, running: Running) -> None:
         self._running[running.request.request_id] = running

@@ -146,6 +146,7 @@ class Certificate(_Part):
     invariance: Invariance
     quantization: Quantization | None = Field(description="none where the version is float32")
     scores: tuple[Scores, ...]
+    sharing: str | None = Field(None, description="what rows of one run may be; none: any, as in all graphs of ours")
     log_probability_tolerance: PositiveFloat = Field(description="absolute, when golden sentences are replayed")
     golden: tuple[GoldenSentence, ...] = Field(min_length=1)
 

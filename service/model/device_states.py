@@ -13,7 +13,7 @@ from service.model.device import Device
 from service.model.manifest import Manifest, State, StateKind
 from service.model.memory import Memory, on_host
 from service.model.onnx_model import Floats, Ids
-from service.model.session import Bound
+from service.model.session import BoundGraph
 from service.model.states import Bindings, entries
 
 
@@ -108,7 +108,7 @@ class DeviceStates:
         growing = {f"new_{name}": inputs[name] for name, state in self._states.items() if state.kind == "growing"}
         return inputs, growing | {f"new_{name}": memory.rows(first, stop) for name, memory in self._new.items()}
 
-    def advance(self, bound: Bound, num_rows: int) -> None:
+    def advance(self, bound: BoundGraph, num_rows: int) -> None:
         if not self._new:
             return
         for name, new in self._new.items():

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
 
 from service.model.errors import ManifestError
+from service.model.foreign.roles import ForeignPair
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.sig"
@@ -100,7 +101,7 @@ class Manifest(_Part):
     format: Literal[1]
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
     version: PositiveInt
-    family: Literal["transformer", "recurrent"]
+    family: Literal["transformer", "recurrent", "foreign"]
     attention: str | None = Field(description="how the target attends to the source, for people; null: not at all")
     precision: Precision
     source_language: str
@@ -114,6 +115,7 @@ class Manifest(_Part):
     decoder_step: FileName
     certificate: FileName
     states: tuple[State, ...]
+    foreign: ForeignPair | None = Field(None, description="what others' graphs take and give; none: they are ours")
     files: dict[FileName, FileRecord]
 
     @model_validator(mode="after")
@@ -128,7 +130,22 @@ class Manifest(_Part):
         masks = self.vocabulary.masks
         if any(len({getattr(mask, part) for mask in masks}) < len(masks) for part in Mask.model_fields):
             raise ValueError("two masks are the same")
+        if (self.foreign is not None) != (self.family == "foreign"):
+            raise ValueError("a foreign family and no other has foreign graphs")
         return self
+
+    @property
+    def source_frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The token ids before and after those of every source text."""
+        if self.foreign is None:
+            return (), (self.vocabulary.end_id,)
+        return self.foreign.source_prefix, self.foreign.source_suffix
+
+    @property
+    def empty_source(self) -> tuple[int, ...]:
+        """The source of an empty text; padding where that has no token."""
+        before, after = self.source_frame
+        return (*before, *after) or (0 if self.foreign is None else self.foreign.pad_id,)
 
     @property
     def capacity(self) -> int:

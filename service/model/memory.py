@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 from typing import Any, NamedTuple
@@ -53,3 +54,11 @@ def on_host(array: npt.NDArray[Any]) -> Memory:
     """The memory of an array that lies in one piece."""
     assert array.flags.c_contiguous
     return Memory(HOST, array.ctypes.data, array.shape, array.dtype, array)
+
+
+def as_array(memory: Memory) -> npt.NDArray[Any]:
+    """Memory of the host as the array that it is; whoever uses that keeps the memory's owner."""
+    size = math.prod(memory.shape)
+    held = (ctypes.c_byte * (size * memory.dtype.itemsize)).from_address(memory.address)
+    array: npt.NDArray[Any] = np.frombuffer(memoryview(held), memory.dtype, size)
+    return array.reshape(memory.shape)

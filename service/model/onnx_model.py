@@ -15,10 +15,11 @@ import numpy.typing as npt
 from service.model.bundle import Bundle
 from service.model.device import Device
 from service.model.errors import GraphError
+from service.model.foreign.graphs import ForeignGraphs
 from service.model.graph_check import check_graph
 from service.model.manifest import Manifest
 from service.model.memory import HOST, Memory, Place, on_host
-from service.model.session import CPU, Bound, Provider, Session, Tensor
+from service.model.session import CPU, BoundGraph, Provider, Session, Tensor
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -58,8 +59,12 @@ class OnnxModel:
             self._encoder = load(self.manifest.encoder)
             self._step = load(self.manifest.decoder_step, profile)
         self.execution_provider = self._step.execution_provider
-        self._check_signature()
-        self.on_device = self._places()
+        self._foreign: ForeignGraphs | None = None
+        if self.manifest.foreign is None:
+            self._check_signature()
+        else:
+            self._foreign = ForeignGraphs(self.manifest, self._encoder, self._step, str(folder))
+        self.on_device = self._places() if self._foreign is None else {}
         """Where each state, the logits and the attention live that do not live on the host."""
 
     @cached_property
@@ -74,6 +79,8 @@ class OnnxModel:
 
     def encode(self, source_ids: Ids, source_lengths: Ids) -> dict[str, Floats]:
         """source_ids (batch, source_length), source_lengths (batch,) -> constant and carried states by name."""
+        if self._foreign is not None:
+            return self._foreign.encode(source_ids, source_lengths)
         return self._encoder.run({"source_ids": source_ids, "source_lengths": source_lengths})
 
     def encode_in_place(self, source_ids: Ids, source_lengths: Ids) -> Mapping[str, Floats | Memory]:
@@ -82,7 +89,7 @@ class OnnxModel:
             return self.encode(source_ids, source_lengths)
         return self._encoder.run_into({"source_ids": source_ids, "source_lengths": source_lengths}, self.on_device)
 
-    def bind_step(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
+    def bind_step(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> BoundGraph:
         """Bind arrays, or the leading rows of arrays, as the step graph's inputs and outputs.
 
         Every array must stay in place for as long as the bound step is used; an input and an output may be the same
@@ -93,9 +100,9 @@ class OnnxModel:
             {name: on_host(array) for name, array in outputs.items()},
         )
 
-    def bind_step_memory(self, inputs: Mapping[str, Memory], outputs: Mapping[str, Memory]) -> Bound:
+    def bind_step_memory(self, inputs: Mapping[str, Memory], outputs: Mapping[str, Memory]) -> BoundGraph:
         """As `bind_step`, in the memory of any place."""
-        return self._step.bind(inputs, outputs)
+        return (self._foreign or self._step).bind(inputs, outputs)
 
     def _places(self) -> dict[str, Place]:
         """Of each state, and of the logits and the attention, where the step graph wants it, if that is a device.

@@ -62,7 +62,7 @@ def try_out(opened: OpenedVersion) -> None:
     """Translate the beginning of one sentence; raises CertificateError where that fails."""
     model = opened.onnx_model
     try:
-        translate_greedily(model, [(model.manifest.vocabulary.end_id,)], max_rows=1, max_length=NUM_TRIAL_TOKENS)
+        translate_greedily(model, [model.manifest.empty_source], max_rows=1, max_length=NUM_TRIAL_TOKENS)
     except Exception as error:
         raise CertificateError(f"{model.folder} cannot translate: {error}") from error
 

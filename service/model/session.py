@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,12 @@ that it takes a core from the event loop and from other models."""
 SLOWER_WHEN_FUSED = ["SkipLayerNormFusion"]
 """Optimizers of onnxruntime that are left out: its SkipLayerNormalization takes several times as long on a CPU as the
 addition and the LayerNormalization that it stands for."""
-_ONNX_TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
+_ONNX_TYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(bool)": np.dtype(np.bool_),
+}
 DEFAULTS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """Options of providers where nobody says otherwise: float32 products are float32 products, as the certificates say."""
 _DEVICE_ERRORS = {"EPFail", "DeviceReset"}
@@ -108,6 +113,14 @@ class Session:
         bound = Bound(self._session, self.input_places, uses_device=self.uses_device)
         bound.bind(inputs, outputs)
         return bound
+
+
+class BoundGraph(Protocol):
+    """What is run over fixed memory: see `Bound`."""
+
+    def bind(self, inputs: Mapping[str, Memory], outputs: Mapping[str, Memory]) -> None: ...
+
+    def run(self) -> None: ...
 
 
 class Bound:

@@ -18,7 +18,7 @@ from service.model.errors import TokenRangeError
 from service.model.memory import Memory, on_host
 from service.model.noise import gumbel_noise
 from service.model.onnx_model import Floats, Ids, OnnxModel
-from service.model.session import Bound
+from service.model.session import BoundGraph
 from service.model.states import Bindings, HostStates, States
 
 
@@ -64,7 +64,7 @@ class Slots:
             self._groups = (self._host, DeviceStates(manifest, moved, max_rows, model.device))
         self._outputs = Outputs(model, max_rows, self._width)
         self._noise = tuple(state.name for state in manifest.states_of("noise"))
-        self._bound: Bound | None = None
+        self._bound: BoundGraph | None = None
 
     def encode(self, sources: Sequence[Sequence[int]]) -> Encoded:
         """Encode sources together, each ending in the end of the sentence. No row changes. Raises TokenRangeError."""
@@ -212,7 +212,7 @@ class Slots:
     def _run_window(self, first: int, stop: int) -> None:
         self._bind(first, stop, [states.window(first, stop) for states in self._groups]).run()
 
-    def _bind(self, first: int, stop: int, states: Sequence[Bindings]) -> Bound:
+    def _bind(self, first: int, stop: int, states: Sequence[Bindings]) -> BoundGraph:
         rows = slice(first, stop)
         inputs = {
             "token_ids": on_host(self._token_ids[rows]),

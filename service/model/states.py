@@ -13,7 +13,7 @@ import numpy as np
 from service.model.manifest import Manifest, State
 from service.model.memory import Memory, host_zeros, on_host
 from service.model.onnx_model import Floats
-from service.model.session import Bound
+from service.model.session import BoundGraph
 
 Bindings = tuple[dict[str, Memory], dict[str, Memory]]
 """Inputs and outputs of the step graph by name."""
@@ -53,7 +53,7 @@ class States(Protocol):
     def window(self, first: int, stop: int) -> Bindings:
         """Some of the rows that were bound, for the step graph."""
 
-    def advance(self, bound: Bound, num_rows: int) -> None:
+    def advance(self, bound: BoundGraph, num_rows: int) -> None:
         """The step graph has run: what it made of the carried states is what its next run reads."""
 
 
@@ -141,7 +141,7 @@ class HostStates:
         growing = {f"new_{state.name}": inputs[state.name] for state in self._states if state.kind == "growing"}
         return inputs, growing | {name: memory.rows(first, stop) for name, memory in self._new_memory.items()}
 
-    def advance(self, bound: Bound, num_rows: int) -> None:  # noqa: ARG002
+    def advance(self, bound: BoundGraph, num_rows: int) -> None:  # noqa: ARG002
         for name, new in self._new.items():
             self.arrays[name][:num_rows] = new[:num_rows]
 

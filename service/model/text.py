@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from service.model.manifest import Manifest
 from service.model.placeholders import hide, hide_again
-from service.model.vocabulary import NOTHING_MASKED, TextStream, Vocabulary
+from service.model.table_vocabulary import TableVocabulary
+from service.model.vocabulary import NOTHING_MASKED, AnyVocabulary, TextStream, Vocabulary
 
 _UNREAD: Mapping[str, bytes] = MappingProxyType({})
 
@@ -26,21 +28,22 @@ class Source:
 class Texts:
     """Both vocabularies of one version and the placeholders that its masks stand for."""
 
-    def __init__(self, manifest: Manifest, source: Vocabulary, target: Vocabulary) -> None:
-        self._end_id = manifest.vocabulary.end_id
+    def __init__(self, manifest: Manifest, source: AnyVocabulary, target: AnyVocabulary) -> None:
+        self._before, self._after = manifest.source_frame
         self._masks = manifest.vocabulary.masks
         self._source = source
         self._target = target
 
     def read(self, text: str) -> Source:
-        """A text's source; only the end of the sentence for white space. Raises TooManyPlaceholdersError
+        """A text's source; only what stands around every text for white space. Raises TooManyPlaceholdersError
         for more placeholders than the model has masks."""
         placeholders: tuple[str, ...] = ()
         if self._masks:
             text, placeholders = hide(text, [mask.piece for mask in self._masks])
         ids = self._source.encode(text)
         masks = [mask.source_id for mask in self._masks]
-        return Source((*_spell_out(ids, masks, masks[: len(placeholders)], self._source), self._end_id), placeholders)
+        spelled = _spell_out(ids, masks, masks[: len(placeholders)], self._source)
+        return Source((*self._before, *spelled, *self._after), placeholders)
 
     def normalized_bytes(self, text: str) -> int:
         """UTF-8 bytes of a source text as the vocabulary normalizes it."""
@@ -98,7 +101,7 @@ class Texts:
         return dict(zip((mask.target_id for mask in self._masks), source.placeholders, strict=False))
 
 
-def _spell_out(ids: Sequence[int], masks: Sequence[int], hidden: Sequence[int], vocabulary: Vocabulary) -> list[int]:
+def _spell_out(ids: Sequence[int], masks: Sequence[int], hidden: Sequence[int], vocabulary: AnyVocabulary) -> list[int]:
     """The ids of a text without masks that the text brought itself, such as by a full-width percent sign: the first of
     each hidden one stays, all others are spelled out."""
     if not masks or sum(token_id in masks for token_id in ids) == len(hidden):
@@ -117,9 +120,17 @@ def open_texts(manifest: Manifest, folder: Path, contents: Mapping[str, bytes] =
     """The texts of the version in FOLDER, from the contents of its files where they were read before; raises
     VocabularyError."""
     files = manifest.vocabulary
-    source = Vocabulary(folder / files.source, files.source_size, contents.get(files.source))
-    target = Vocabulary(folder / files.target, files.target_size, contents.get(files.target))
+    source = _kind(manifest, "source")(folder / files.source, files.source_size, contents.get(files.source))
+    target = _kind(manifest, "target")(folder / files.target, files.target_size, contents.get(files.target))
     for mask in files.masks:
         source.require(mask.source_id, mask.piece)
         target.require(mask.target_id, mask.piece)
     return Texts(manifest, source, target)
+
+
+def _kind(manifest: Manifest, side: Literal["source", "target"]) -> type[TableVocabulary] | type[Vocabulary]:
+    if manifest.foreign is None:
+        return Vocabulary
+    foreign = manifest.foreign
+    tokenizer = foreign.source_tokenizer if side == "source" else foreign.target_tokenizer
+    return Vocabulary if tokenizer == "sentencepiece" else TableVocabulary

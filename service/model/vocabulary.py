@@ -6,12 +6,36 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import sentencepiece
 
 from service.model.errors import VocabularyError
 
 NOTHING_MASKED: Mapping[int, str] = MappingProxyType({})
+
+
+class AnyVocabulary(Protocol):
+    """What texts need of a vocabulary: see `Vocabulary`."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int], masked: Mapping[int, str] = NOTHING_MASKED) -> str: ...
+
+    def piece(self, token_id: int) -> str: ...
+
+    def id_of(self, piece: str) -> int | None: ...
+
+    def is_control(self, token_id: int) -> bool: ...
+
+    def spell(self, piece: str) -> list[int]: ...
+
+    def normalized_bytes(self, text: str) -> int: ...
+
+    @property
+    def unknown_id(self) -> int: ...
+
+    def require(self, token_id: int, piece: str) -> None: ...
 
 
 class Vocabulary:
@@ -86,7 +110,7 @@ class Vocabulary:
 class TextStream:
     """The text of a growing target: `add` returns what each token adds, and the deltas joined are `text`."""
 
-    def __init__(self, vocabulary: Vocabulary, masked: Mapping[int, str] = NOTHING_MASKED) -> None:
+    def __init__(self, vocabulary: AnyVocabulary, masked: Mapping[int, str] = NOTHING_MASKED) -> None:
         """masked: what stands for these tokens in the text."""
         self._vocabulary = vocabulary
         self._masked = masked

@@ -1237,7 +1237,7 @@ class Model(_message.Message):
     target_language: _builtins.str
     """Language of the target, ISO 639-1."""
     family: _builtins.str
-    """Architecture: "transformer" or "recurrent"."""
+    """Architecture: "transformer", "recurrent", or "foreign" for graphs that others made."""
     precision: _builtins.str
     """Numbers that the graphs compute with: "fp32" or "int8"."""
     execution_provider: _builtins.str

@@ -1,5 +1,8 @@
 """A Docker-compatible socket where no Docker daemon runs: podman's, with its files in a folder of its own, so that
-`docker compose` is real. For root on Debian; it needs no systemd and not every capability that Docker has."""
+`docker compose` is real. For root on Debian; it needs no systemd and not every capability that Docker has.
+
+Podman gives a network's name where compose looks for its id. Compose therefore takes every container that is up for one
+that has changed: `up` needs --no-recreate and `run` --no-deps, which Docker does not."""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from hostile.ports import free_port
 
@@ -19,7 +24,7 @@ LIBRARIES = ("/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns")
 PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"))
 LIMIT_S = 900.0
 ROOT = Path(__file__).parents[2]
-OVERRIDE = Path(__file__).parent / "override.yml"
+OVERRIDE = "tests/containers/override.yml"
 CONFIG = """
 [containers]
 default_ulimits = []
@@ -57,6 +62,9 @@ def missing() -> list[str]:
     return lacking + ([] if os.geteuid() == 0 else ["root"])
 
 
+needs_an_engine = pytest.mark.skipif(bool(missing()), reason=f"not on this machine: {', '.join(missing())}")
+
+
 class Engine:
     """podman, and what speaks to its socket."""
 
@@ -74,7 +82,14 @@ class Engine:
             "COMPOSE_FILE": f"docker-compose.yml:{OVERRIDE}",
             "COMPOSE": "docker-compose",
             "TEST_PORT": str(free_port()),
+            "PAGE_PORT": str(free_port()),
+            "SECRETS": str(folder / "secrets"),
         }
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the proxy's port for gRPC."""
+        return f"127.0.0.1:{self.environment['TEST_PORT']}"
 
     def podman(self, *arguments: str) -> str:
         """What a command of podman prints. Raises CalledProcessError."""
@@ -87,6 +102,18 @@ class Engine:
     def compose(self, *arguments: str) -> str:
         """As `podman`, of docker-compose with the project's file."""
         return self.run("docker-compose", *arguments)
+
+    @contextmanager
+    def up(self, *services: str, more: Sequence[str] = ()) -> Iterator[None]:
+        """These services up and healthy for as long as the block runs; nothing of any service is left after it. more:
+        further compose files."""
+        files = [part for file in ("docker-compose.yml", *(more or (OVERRIDE,))) for part in ("--file", file)]
+        try:
+            self.compose(*files, "up", "--detach", "--wait", *services)
+            yield
+        finally:
+            self.compose(*files, "--profile", "*", "down", "--volumes", "--timeout", "60")
+            assert self.podman("ps", "--all", "--quiet") == ""
 
     def run(self, *command: str) -> str:
         """Raises CalledProcessError, whose notes have what the command printed."""

@@ -1,54 +1,26 @@
 """The compose file, the Dockerfile and `deploy/rolling-update` as they are, by an engine for containers. Grafana has no
-package that could stand in for its image, and is left out. `make test-containers` runs this."""
+package that could stand in for its image, and is left out. `make test-containers` runs this folder."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
+import re
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from hostile.rolling.load import MODEL, REQUESTS, Load, all_answers
 from hostile.rolling.playing import ONCE
 from service.client.client import AsyncClient, Client
-from tests.containers.engine import Engine, missing, running_engine
-from tests.containers.stand_ins import ROOT, image_of, make_all
+from tests.containers.engine import ROOT, Engine, needs_an_engine
+from tests.containers.stand_ins import image_of
 
-pytestmark = [
-    pytest.mark.containers,
-    pytest.mark.skipif(bool(missing()), reason=f"not on this machine: {', '.join(missing())}"),
-]
+pytestmark = [pytest.mark.containers, needs_an_engine]
 LIMIT_S = 300.0
 CALLS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8002/metrics').read().decode())"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """With stand-ins for the images of others, and ours built. CONTAINERS_FOLDER keeps them for the next time."""
-    with (
-        tempfile.TemporaryDirectory(prefix="engine") as folder,
-        running_engine(Path(os.environ.get("CONTAINERS_FOLDER", folder))) as engine,
-    ):
-        make_all(engine)
-        engine.compose("build", "stepstream")
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def address(engine: Engine) -> Iterator[str]:
-    """HOST:PORT of the proxy; everything is up."""
-    try:
-        engine.compose("up", "--detach", "--wait", "stepstream", "envoy", "prometheus")
-        yield f"127.0.0.1:{engine.environment['TEST_PORT']}"
-    finally:
-        engine.compose("down", "--volumes", "--timeout", "60")
-        assert engine.podman("ps", "--all", "--quiet") == ""
 
 
 def replicas(engine: Engine) -> list[str]:
@@ -99,18 +71,11 @@ def test_translations_come_through_the_proxy(address: str) -> None:
 
 
 def test_prometheus_finds_every_replica(engine: Engine, address: str) -> None:
-    def up() -> set[str]:
-        text = engine.compose(
-            "exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1"
-        )
-        return {
-            line.split('job="')[1].split('"')[0] + line.split('instance="')[1].split('"')[0]
-            for line in text.splitlines()
-        }
+    def jobs_up() -> list[str]:
+        query = ("promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
+        return re.findall(r'job="(\w+)"', engine.compose("exec", "-T", "prometheus", *query))
 
-    eventually(
-        lambda: len([one for one in up() if one.startswith("stepstream")]) == 2 and any("envoy" in one for one in up())
-    )
+    eventually(lambda: sorted(jobs_up()) == ["envoy", "prometheus", "stepstream", "stepstream"])
 
 
 def test_a_killed_replica_costs_no_stream_of_clients_that_go_on(engine: Engine, address: str) -> None:
@@ -128,7 +93,7 @@ def test_a_killed_replica_costs_no_stream_of_clients_that_go_on(engine: Engine, 
 
     load = asyncio.run(play())
     assert (load.num_lost, load.changed) == (0, 0), load.lost
-    engine.compose("up", "--detach", "--wait", "stepstream")
+    engine.compose("up", "--detach", "--wait", "--no-recreate", "stepstream")
     assert len(replicas(engine)) == 2
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-from tests.faults.watched import MODEL, SENTENCE, Series, WatchedServer, copy_model, total, wait_until, watched_server
+from tests.faults.commands import MODEL, SENTENCE
+from tests.faults.watched import Series, WatchedServer, copy_model, total, wait_until, watched_server
 
 NUM_RUNNING = 100
 NUM_SOURCE_TOKENS = 16

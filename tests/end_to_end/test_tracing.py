@@ -26,7 +26,8 @@ from service.pb import inference_pb2
 from service.pb import translation_pb2 as pb
 from service.pb.inference_pb2_grpc import GRPCInferenceServiceStub
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-from tests.faults.watched import MODEL, SENTENCE, copy_model, total, wait_until, watched_server
+from tests.faults.commands import MODEL, SENTENCE
+from tests.faults.watched import copy_model, total, wait_until, watched_server
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SERVICE = "/stepstream.v1.TranslationService"

@@ -13,10 +13,14 @@ import pytest
 from service.client.client import AsyncClient
 from service.client.options import DecodingOptions
 from service.client.types import Completion
-from tests.faults.watched import MODEL, SENTENCE, WatchedServer, copy_model, total, wait_until, watched_server
+from tests.faults.commands import MODEL, SENTENCE
+from tests.faults.watched import WatchedServer, copy_model, total, wait_until, watched_server
 
 HOUR_S = 3600
 NUM_TOKENS = 60
+SEEN_S = 1.5
+"""A jump is seen by then: the clock's file is read once a second, since reading it with every look at the clock makes
+a server a hundred times slower."""
 LONG = DecodingOptions(min_length=NUM_TOKENS - 1, max_length=NUM_TOKENS)
 
 
@@ -25,7 +29,7 @@ class WallClock:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "clock"
-        self.jump(0)
+        self._write(0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -37,13 +41,18 @@ class WallClock:
         return {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._path),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
         }
 
-    def jump(self, seconds: int) -> None:
-        """Written aside and renamed, since the server reads it all the time."""
+    async def jump(self, seconds: int) -> None:
+        """Returns when the server has seen it."""
+        self._write(seconds)
+        await asyncio.sleep(SEEN_S)
+
+    def _write(self, seconds: int) -> None:
+        """Aside, and renamed, since the server reads it."""
         new = self._path.with_suffix(".new")
         new.write_text(f"{seconds:+d}\n")
         new.replace(self._path)
@@ -56,8 +65,9 @@ def clock(tmp_path: Path) -> WallClock:
 
 @pytest.fixture
 def server(clock: WallClock, tmp_path: Path) -> Iterator[WatchedServer]:
-    """Two rows, so that most calls wait in the queue while the clock jumps."""
-    with watched_server(copy_model(tmp_path), "--max-slots", "2", environment=clock.environment) as server:
+    """Two rows and slow steps, so that most calls wait in the queue while the clock jumps."""
+    store, flags = copy_model(tmp_path), ("--max-slots", "2")
+    with watched_server(store, *flags, environment=clock.environment, alterations=("step_s=0.05",)) as server:
         yield server
 
 
@@ -78,7 +88,7 @@ async def jump_while_they_run(server: WatchedServer, clock: WallClock) -> list[C
         running = [asyncio.create_task(translate(client, timeout_s=100)) for _ in range(10)]
         await asyncio.to_thread(wait_until, lambda: total(server.metrics(), "stepstream_slots_in_use") == 2)
         for jump in (HOUR_S, -HOUR_S, 0):
-            clock.jump(jump)
+            await clock.jump(jump)
             before = await asyncio.to_thread(num_ended)
             if before < 8:
                 await asyncio.to_thread(wait_until, lambda before=before: num_ended() > before)
@@ -98,10 +108,10 @@ async def test_a_wall_clock_that_jumps_an_hour_ends_no_stream_and_bends_no_timin
     for completion in completions:
         timings = completion.timings
         assert 0 <= timings.queue_ms <= timings.first_token_ms <= timings.total_ms < 200_000
-    clock.jump(HOUR_S)
+    await clock.jump(HOUR_S)
     async with AsyncClient(server.address) as client:
         await translate(client, timeout_s=100)
-    clock.jump(-HOUR_S)
+    await clock.jump(-HOUR_S)
     async with AsyncClient(server.address) as client:
         await translate(client, timeout_s=100)
     wait_until(lambda: len(server.calls()) == 13)

@@ -10,7 +10,8 @@ import pytest
 from service.metrics import Metrics
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-from tests.faults.watched import MODEL, SENTENCE, ask, copy_model, total, wait_until, watched_server
+from tests.faults.commands import MODEL, SENTENCE
+from tests.faults.watched import ask, copy_model, total, wait_until, watched_server
 
 
 def hammer(channel: grpc.Channel, number: int) -> None:

@@ -17,7 +17,8 @@ from service.client.errors import StepstreamError
 from service.observability.log_sink import MAX_LINES
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
-from tests.faults.watched import MODEL, ROOT, SENTENCE, copy_model, total, wait_until, watched_server
+from tests.faults.commands import MODEL, SENTENCE
+from tests.faults.watched import ROOT, copy_model, total, wait_until, watched_server
 
 FORGERIES = [
     'x\n{"event": "call", "code": "OK"}',

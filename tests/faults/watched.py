@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,9 @@ from typing import IO, Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from hostile.ports import free_port
-from service.client.server_process import SERVE_COMMAND
+from tests.faults.commands import MODEL, command
 
 ROOT = Path(__file__).parents[2]
-MODEL = "en-de-transformer"
-SENTENCE = "A man in a blue shirt is standing on a ladder cleaning a window."
 WAIT_S = 30.0
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -95,14 +93,15 @@ def watched_server(
     *flags: str,
     stderr: int | IO[str] | None = None,
     environment: Mapping[str, str] | None = None,
+    alterations: Sequence[str] = (),
     status: int = 0,
 ) -> Iterator[WatchedServer]:
-    """Serve a store until the block ends; the process must then end with `status` when it is asked to."""
+    """Serve a store, altered as `altered_server` can, until the block ends; the process must then end with `status`
+    when it is asked to."""
     port = free_port()
-    command = (*SERVE_COMMAND, "--model-store", str(store), "--metrics-port", str(port), "--no-verify-certificates")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
-            (*command, *flags),
+            command(store, "--metrics-port", str(port), *flags, alterations=alterations),
             stdout=subprocess.PIPE,
             stderr=log if stderr is None else stderr,
             text=True,

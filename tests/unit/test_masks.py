@@ -59,6 +59,8 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
 @pytest.fixture(scope="module")
 def texts(vocabulary: Vocabulary) -> Texts:
     class Manifest:
+        source_frame = ((), (END,))
+
         class vocabulary:  # noqa: N801
             end_id = END
             masks = tuple(Mask(piece=piece, source_id=4 + i, target_id=4 + i) for i, piece in enumerate(MASKS))
@@ -136,6 +138,8 @@ def test_the_log_probability_is_the_models_own():
 
 def test_a_model_without_masks_reads_placeholders_as_text(vocabulary: Vocabulary):
     class Manifest:
+        source_frame = ((), (END,))
+
         class vocabulary:  # noqa: N801
             end_id = END
             masks = ()

@@ -18,6 +18,7 @@ class Manifest:
     """What the options are checked against."""
 
     name = "model"
+    source_frame = ((), (END,))
     max_target_length = 100
     attention = "general, global, soft"
 

@@ -131,6 +131,10 @@ class BeamSearch:
     def _best_ended(self) -> list[Hypothesis]:
         return sorted(self._ended, key=self.rank)[: self._decoding.num_hypotheses]
 
+    def _winners(self) -> Sequence[Hypothesis]:
+        """The ended hypotheses that may still become the best."""
+        return self._best_ended()[:1]
+
     def rank(self, ended: Hypothesis) -> tuple[float, ...]:
         """Smaller for what is better."""
         return (-ended.score,)
@@ -141,7 +145,7 @@ class BeamSearch:
             return Advance((), (), best[0].tokens[self._num_settled :], hypotheses=tuple(best))
         targets = [one.target for one in self._live]
         first = max(self._live, key=lambda one: one.log_probability).target
-        winners = [one.tokens for one in self._best_ended()[:1]]
+        winners = [one.tokens for one in self._winners()]
         settled = common_length([*targets, *winners], start=self._num_settled)
         new, self._num_settled = first[self._num_settled : settled], settled
         token_ids = tuple(target[-1].token_id for target in targets)

@@ -14,14 +14,21 @@ from service.engine.request import Request
 from service.model.rules import Rule
 
 
-def make_search(request: Request, model_rules: Sequence[Rule] = (), *, end_id: int, begun: Target = ()) -> Search:
+def make_search(
+    request: Request,
+    model_rules: Sequence[Rule] = (),
+    *,
+    end_id: int,
+    begun: Target = (),
+    beam_search: type[BeamSearch] = BeamSearch,
+) -> Search:
     """The search of a request; model_rules hold for every target of its source; begun are tokens that the target of an
-    editable request has already."""
+    editable request has already; beam_search is the model's own way where no terms must appear."""
     decoding = request.decoding
     terms = (HoldTerms(decoding.terms, end_id),) if decoding.terms else ()
     continuation = Continuation(decoding, (*model_rules, *terms), end_id=end_id)
     if decoding.beam_size > 1:
-        return ConstrainedBeamSearch(continuation) if decoding.terms else BeamSearch(continuation)
+        return ConstrainedBeamSearch(continuation) if decoding.terms else beam_search(continuation)
     if decoding.sampling is not None:
         return Lines(continuation, Draw(continuation, decoding.sampling, request.seed or 0), begun)
     return Lines(continuation, Alternatives(continuation) if decoding.alternatives else Best(continuation), begun)

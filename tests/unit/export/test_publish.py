@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import export.certify
+import export.placing
 import export.publish
 import export.quantize
 from export.bundle import export_graphs
@@ -136,7 +137,7 @@ def test_a_published_version_is_never_overwritten(quick, gru, store):
 
 def test_of_two_publishers_of_one_version_one_wins_and_the_other_is_refused(quick, gru, store, monkeypatch):
     barrier, refused = threading.Barrier(2, timeout=60), []
-    sync = export.publish.sync_folder
+    sync = export.placing.sync_folder
 
     def sync_together(folder):
         sync(folder)
@@ -150,7 +151,7 @@ def test_of_two_publishers_of_one_version_one_wins_and_the_other_is_refused(quic
         except VersionExistsError as error:
             refused.append(str(error))
 
-    monkeypatch.setattr(export.publish, "sync_folder", sync_together)
+    monkeypatch.setattr(export.placing, "sync_folder", sync_together)
     publishers = [threading.Thread(target=run) for _ in range(2)]
     for publisher in publishers:
         publisher.start()

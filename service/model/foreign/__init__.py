@@ -1,0 +1,1 @@
+"""Encoder/decoder pairs that others exported, run behind the one contract of the graphs."""
