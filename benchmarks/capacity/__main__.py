@@ -35,8 +35,12 @@ BASE = "base"
 BASE_TARGET_LENGTH = 24
 """Tokens of every translation of random weights, which end no sentence."""
 
-STEADY, BURSTS = Bursts(factor=1.0), Bursts(factor=3.0, share=0.1, mean_s=0.5)
+STEADY, BURSTS, PLANNED_S = Bursts(factor=1.0), Bursts(factor=3.0, share=0.2, mean_s=0.4), 10.0
 """Of the table of plans."""
+TRACE, TRACE_SPEED = Path(__file__).parent / "traces" / "azure-llm-2023-conv.csv", 4.0
+"""40 s of calls of a language model in production, 18:16:10 to 18:16:50 of the conversations of the Azure LLM inference
+trace 2023 (CC-BY; Patel et al. 2024, "Splitwise: Efficient generative LLM inference using phase splitting"); their
+times alone, since a translation is not as large as they are."""
 SAMPLED_SHARE = 0.5
 """Of what the replicas do at most, where samples of them are compared."""
 
@@ -106,15 +110,18 @@ def _measure(options: argparse.Namespace) -> Iterator[Table]:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
-    parser.add_argument("--costs", type=Path, metavar="FILE", help="as `measure` wrote them (default: the model's)")
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each load (default: 12)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load (default: 10)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="of the costs (default: nowhere)")
     parser.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> Iterator[Table]:
     with _model(options) as model:
-        costs = read_costs(options.costs or COSTS / f"{model.name}.json")
-        yield from check(model, costs, seconds=options.seconds)
+        measured = measure(model, machine(), rounds=1)
+        if options.output is not None:
+            write_costs(options.output, measured.costs)
+        yield from measured.summary()
+        yield from check(model, measured.costs, seconds=options.seconds)
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +161,7 @@ def _simulate(options: argparse.Namespace) -> Iterator[Table]:
         raise ValueError("either --rate or --trace is needed")
     load: answers.Load
     if options.trace is not None:
-        load = answers.Recording(options.trace, options.speed)
+        load = answers.Recording(options.trace, costs.sizes, options.speed)
     else:
         bursts = Bursts(options.burst_factor, options.burst_share, options.burst_s)
         load = answers.Arrivals(options.rate, options.seconds, costs.sizes, bursts)
@@ -169,8 +176,10 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--costs", type=Path, metavar="FILE", default=COSTS / f"{SHIPPED}.json", help=f"(default: {SHIPPED}'s)"
     )
-    parser.add_argument("--seconds", type=float, default=25.0, help="of Poisson and bursty arrivals (default: 25)")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="recorded arrivals too, as `simulate` takes them")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", default=TRACE, help=f"as `simulate` takes them (default: {TRACE.stem})"
+    )
+    parser.add_argument("--speed", type=float, default=TRACE_SPEED, help=f"of the trace (default: {TRACE_SPEED:g})")
     parser.add_argument("--balancing", choices=sorted(BALANCERS), default="two-choices", help="(default: two-choices)")
     _add_promise(parser)
     parser.set_defaults(run=_plan)
@@ -179,14 +188,11 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 def _plan(options: argparse.Namespace) -> Iterator[Table]:
     costs = read_costs(options.costs)
     poisson, bursts = (
-        answers.Arrivals(1.0, options.seconds, costs.sizes, bursts, names_rate=False) for bursts in (STEADY, BURSTS)
+        answers.Arrivals(1.0, PLANNED_S, costs.sizes, bursts, names_rate=False) for bursts in (STEADY, BURSTS)
     )
-    loads: list[answers.Load] = [poisson, bursts]
-    if options.trace is not None:
-        loads.append(answers.Recording(options.trace, 1.0))
-    yield from plans(costs, loads, _promise(options), balancing=options.balancing)
-    for load in (poisson, bursts):
-        yield sampling(costs, load, SAMPLED_SHARE, balancing=options.balancing)
+    recording = answers.Recording(options.trace, costs.sizes, options.speed)
+    yield plans(costs, (poisson, bursts, recording), _promise(options), balancing=options.balancing)
+    yield sampling(costs, bursts, SAMPLED_SHARE, balancing=options.balancing)
 
 
 @contextmanager

@@ -52,8 +52,8 @@ class Arrivals:
         if self.bursts.factor == 1.0:
             return f"{rate}Poisson"
         return (
-            f"{rate}of which {self.bursts.factor:g} times as many come in bursts of "
-            f"{self.bursts.mean_s:g} s, {self.bursts.share:.0%} of the time"
+            f"{rate}{self.bursts.factor:g} times as many in bursts of {self.bursts.mean_s:g} s, "
+            f"{self.bursts.share:.0%} of the time"
         )
 
     def scaled(self, factor: float) -> Iterator[Arrival]:
@@ -67,11 +67,12 @@ class Recording:
     """What a server logged, or a table, played `speed` times as fast."""
 
     path: Path
+    sizes: Sizes
     speed: float
 
     @cached_property
     def _arrivals(self) -> list[Arrival]:
-        return recorded(self.path, speed=self.speed)
+        return recorded(self.path, self.sizes, speed=self.speed)
 
     @property
     def seconds(self) -> float:
@@ -83,7 +84,7 @@ class Recording:
 
     @property
     def words(self) -> str:
-        return f"{self.path.name}: {len(self._arrivals):,} requests in {self.seconds:,.1f} s"
+        return f"{self.path.stem}: {len(self._arrivals):,} requests in {self.seconds:,.1f} s"
 
     def scaled(self, factor: float) -> list[Arrival]:
         return multiplied(self._arrivals, factor, seed=1)

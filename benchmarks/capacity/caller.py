@@ -89,4 +89,5 @@ class NearCaller:
         def seen() -> None:
             stream.seen(messages, self._agenda.now)
 
-        self._thread.add(self._cost.token * (len(messages.firsts) + messages.num_further), seen)
+        num_messages = len(messages.firsts) + messages.num_further
+        self._thread.add(self._cost.step + self._cost.token * num_messages, seen)

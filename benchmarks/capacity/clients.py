@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import load
+from benchmarks.capacity.arrivals import Arrival, Sizes
 from benchmarks.pinning import on_core
 from service.client.load.arrivals import poisson_arrivals
 from service.pb import translation_pb2 as pb
@@ -41,6 +43,13 @@ class Ran:
 
     window: load.Window
     cpu_s: float
+
+
+def sent(traffic: Traffic, sizes: Sizes) -> list[Arrival]:
+    """What it sends without num_clients, where each sentence has such a size."""
+    order = random.Random(load.ORDER_SEED)
+    arrivals = poisson_arrivals(traffic.rate, traffic.seconds, traffic.seed)
+    return [Arrival(at, *order.choice(sizes)) for at in arrivals]
 
 
 def options(target_length: int) -> pb.DecodingOptions:

@@ -10,13 +10,12 @@ from benchmarks.capacity.fitting import Fit
 from benchmarks.capacity.graphs import Point, encode_cost, fit_points, measure_encodes, measure_steps, step_cost
 from benchmarks.capacity.neighbour import neighbour
 from benchmarks.capacity.serving import Model, measure_serving, served, serving_cost, sizes
-from benchmarks.capacity.turns import measure_turn
 from benchmarks.pinning import on_core
 from benchmarks.report import Table
 from service.model.onnx_model import OnnxModel
 
 SERVER_CORE, CLIENT_CORE = 0, 1
-NOTHING = ServingCost(token=0.0, request=0.0)
+NOTHING = ServingCost(step=0.0, token=0.0, request=0.0)
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,10 @@ class Measured:
     client_fit: Fit
 
     def tables(self) -> Iterator[Table]:
+        yield from self.summary()
+        yield self._points()
+
+    def summary(self) -> Iterator[Table]:
         costs = self.costs
         mean_source, mean_target = (sum(values) / len(costs.sizes) for values in zip(*costs.sizes, strict=True))
         terms = (
@@ -42,11 +45,12 @@ class Measured:
             ("an encode", costs.encode.fixed),
             ("an encode, for each token", costs.encode.token),
             ("an encode, for each pair of a source's tokens", costs.encode.pair),
+            ("serving, for each step", costs.serving.step),
             ("serving, for each token", costs.serving.token),
             ("serving, for each request", costs.serving.request),
+            ("a client, for each step", costs.client.step),
             ("a client, for each token", costs.client.token),
             ("a client, for each request", costs.client.request),
-            ("a thread's turn on a core that others wait for", costs.turn_s),
         )
         yield Table(
             f"{costs.model}: what a replica's work costs, on one core beside a busy one; sources of "
@@ -65,10 +69,12 @@ class Measured:
                 _errors("clients", self.client_fit),
             ],
         )
+
+    def _points(self) -> Table:
         points = (*zip(self.steps, self.step_fit.errors, strict=True),)
         points += (*zip(self.encodes, self.encode_fit.errors, strict=True),)
-        yield Table(
-            f"{costs.model}: every measurement of a step and an encode",
+        return Table(
+            f"{self.costs.model}: every measurement of a step and an encode",
             ("", "measured, us", "formula, us", "error"),
             [
                 (
@@ -87,7 +93,6 @@ def measure(model: Model, machine: str, *, rounds: int) -> Measured:
     with on_core(SERVER_CORE), neighbour(model.folder, CLIENT_CORE):
         onnx_model = OnnxModel(model.folder, num_threads=1)
         steps, encodes = measure_steps(onnx_model, rounds), measure_encodes(onnx_model)
-    turn_s = measure_turn(SERVER_CORE, CLIENT_CORE)
     step_fit, encode_fit = fit_points(steps), fit_points(encodes)
     with served(model, SERVER_CORE) as server:
         graphs = Costs(
@@ -98,10 +103,9 @@ def measure(model: Model, machine: str, *, rounds: int) -> Measured:
             encode=encode_cost(encode_fit),
             serving=NOTHING,
             client=NOTHING,
-            turn_s=turn_s,
             sizes=sizes(server.address, model),
         )
-        serving_fit, client_fit = measure_serving(server, model, graphs, core=CLIENT_CORE)
+        serving_fit, client_fit = measure_serving([server], model, graphs, cores=[CLIENT_CORE])
     costs = graphs.model_copy(update={"serving": serving_cost(serving_fit), "client": serving_cost(client_fit)})
     return Measured(costs, steps, step_fit, encodes, encode_fit, serving_fit, client_fit)
 

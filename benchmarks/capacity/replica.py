@@ -2,8 +2,8 @@
 
 It has two threads on its core, as a server has: the engine's, which makes step after step while it has rows, and the
 event loop's, which reads requests and sends what the steps have made, first come, first served. They share one
-interpreter: an engine that ends a step while the event loop is in the middle of its work goes on when that has nothing
-left to do, or gives the interpreter up after SWITCH_S.
+interpreter: an engine that ends a step while the event loop works goes on when that has nothing left to do, or gives
+the interpreter up after SWITCH_S.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Replica:
 
         def then() -> None:
             done()
-            if self._waiting is not None and not self._loop.is_busy:
+            if self._waiting is not None and not self._loop.pieces:
                 self._waiting.end()
 
         self._loop.add(seconds, then)
@@ -133,7 +133,7 @@ class Replica:
             self._is_stepping = False
             return
         self._step_began = now
-        seconds += costs.step.seconds(len(self._ends), self._ages, max(self._widths))
+        seconds += costs.step.seconds(len(self._ends), self._ages, max(self._widths)) + costs.serving.step
         self._engine.add(seconds, self._stepped)
 
     def _join(self, request_id: int) -> None:
@@ -149,7 +149,7 @@ class Replica:
 
     def _stepped(self) -> None:
         """The engine has made a step; it needs the interpreter to go on."""
-        if self._loop.is_inside:
+        if self._loop.pieces:
             self._waiting = _Waiting(self._serving.agenda, self._deliver)
         else:
             self._deliver()

@@ -41,7 +41,7 @@ def simulate(plan: Plan, costs: Costs, arrivals: Iterable[Arrival], *, seconds: 
     settings = plan.settings
     limits = Limits(settings.max_slots, settings.max_encode_tokens, costs.length_multiple)
     serving = Serving(costs, limits, settings.admission_limits(1), agenda, meter)
-    cores = [Core(agenda, costs.turn_s) for _ in range(plan.num_replicas)]
+    cores = [Core(agenda) for _ in range(plan.num_replicas)]
     balancers: list[Balancer] = []
 
     def changed(number: int) -> None:
@@ -58,5 +58,6 @@ def simulate(plan: Plan, costs: Costs, arrivals: Iterable[Arrival], *, seconds: 
         meter.arrived(arrival.at)
         each = number % len(callers)
         replicas[balancers[each].choose()].send(arrival, callers[each])
+    meter.core_seconds = sum(core.busy_s for core in cores)
     agenda.run(math.inf)
     return meter

@@ -1,4 +1,4 @@
-"""A simulated replica does what two threads on one core do, in turns and with one interpreter, and many of them share a
+"""A simulated replica does what two threads on one core do, and many of them share a
 load as balancers share it."""
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ COSTS = Costs(
     length_multiple=16,
     step=StepCost(fixed=2e-4, row=2e-5, age=1e-6, source=3e-7),
     encode=EncodeCost(fixed=3e-4, token=5e-6, pair=1e-8),
-    serving=ServingCost(token=1e-4, request=5e-4),
-    client=ServingCost(token=3e-5, request=2e-4),
-    turn_s=2e-3,
+    serving=ServingCost(step=2e-4, token=1e-4, request=5e-4),
+    client=ServingCost(step=5e-5, token=3e-5, request=2e-4),
     sizes=((12, 14), (15, 17), (40, 45), (9, 1), (20, 25)),
 )
 FULL = 1 / COSTS.request_seconds(32)
@@ -59,7 +58,7 @@ def in_events(arrivals: Sequence[Arrival]) -> Times:
     agenda, recorder = Agenda(), Recorder()
     settings = Settings(max_queue_wait_s=1e9, max_queue_length=10**6, max_queue_tokens=10**9)
     serving = Serving(COSTS, LIMITS, settings.admission_limits(1), agenda, recorder)
-    replica, caller = Replica(serving, Core(agenda, COSTS.turn_s), lambda: None), FarCaller(agenda)
+    replica, caller = Replica(serving, Core(agenda), lambda: None), FarCaller(agenda)
     for arrival in arrivals:
         agenda.run(arrival.at)
         replica.send(arrival, caller)
@@ -69,31 +68,34 @@ def in_events(arrivals: Sequence[Arrival]) -> Times:
 
 
 class Slices:
-    """The same in slices of time: in each of them one thread runs, 0 the event loop's or 1 the engine's."""
+    """The same in slices of time, which the event loop and the engine share evenly, while it does not wait to go on."""
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:
         self.scheduler = Scheduler(LIMITS)
         self.coming, self.known, self.made = deque(arrivals), dict[int, Arrival](), dict[int, int]()
-        self.work = deque[list[float]]()  # seconds left and of all, then a request's number below 0 or a step's tokens'
+        self.work = deque[list[float]]()  # seconds left, then a request's number below 0 or a step's tokens'
         self.step_left, self.made_at = 0.0, math.inf  # an engine that has made a step waits from then on
-        self.spent, self.slept, self.running, self.turn = [0.0, 0.0], [True, True], 0, 0.0
         self.at, self.times = 0.0, Times()
 
     def run(self) -> Times:
         while self.coming or self.scheduler.has_work or self.work:
-            self.arrive()
+            while self.coming and self.coming[0].at <= self.at:
+                self.known[len(self.known) + 1] = self.coming.popleft()
+                self.work.append([COSTS.serving.request, -len(self.known)])
             if self.step_left <= 0 and math.isinf(self.made_at):
                 self.begin()
-            self.choose([bool(self.work), self.step_left > 0])
+            both = bool(self.work) and self.step_left > 0
             self.at += SLICE_S
-            self.engine_ends()
-            self.loop_ends()
+            if self.step_left > 0:
+                self.step_left -= SLICE_S / (1 + both)
+                if self.step_left <= 0:
+                    self.made_at = self.at
+            if self.work:
+                self.work[0][0] -= SLICE_S / (1 + both)
+                self.loop_ends()
+            if self.at - self.made_at >= SWITCH_S or (self.made_at <= self.at and not self.work):
+                self.step_ends()
         return self.times
-
-    def arrive(self) -> None:
-        while self.coming and self.coming[0].at <= self.at:
-            self.known[len(self.known) + 1] = self.coming.popleft()
-            self.work.append([COSTS.serving.request] * 2 + [-len(self.known)])
 
     def begin(self) -> None:
         if joining := self.scheduler.schedule(self.at).joining:
@@ -102,34 +104,11 @@ class Slices:
             self.made |= dict.fromkeys((request.request_id for request in joining), 0)
         if self.made:
             width = max(COSTS.padded(self.known[number].source) for number in self.made)
-            self.step_left += COSTS.step.seconds(len(self.made), sum(self.made.values()), width)
+            self.step_left += COSTS.step.seconds(len(self.made), sum(self.made.values()), width) + COSTS.serving.step
 
-    def choose(self, awake: list[bool]) -> None:
-        for one in (0, 1):
-            if awake[one] and self.slept[one] and not self.slept[1 - one]:
-                self.spent[one] = max(self.spent)
-                self.turn %= COSTS.turn_s
-        self.slept = [not each for each in awake]
-        if not awake[self.running] or (all(awake) and self.turn >= COSTS.turn_s):
-            self.running, self.turn = (self.spent[1] < self.spent[0] if all(awake) else int(awake[1])), 0.0
-        if any(awake):
-            self.spent[self.running] += SLICE_S
-            self.turn += SLICE_S
-            if self.running:
-                self.step_left -= SLICE_S
-            else:
-                self.work[0][0] -= SLICE_S
-
-    def engine_ends(self) -> None:
-        if self.made and self.step_left <= 0:
-            self.made_at = min(self.made_at, self.at)
-            is_inside = bool(self.work) and self.work[0][0] < self.work[0][1] and self.work[0][0] > 0
-            if not is_inside or self.at - self.made_at >= SWITCH_S:
-                self.deliver()
-
-    def deliver(self) -> None:
+    def step_ends(self) -> None:
         self.made_at = math.inf
-        self.work.append([COSTS.serving.token * len(self.made)] * 2 + [*self.made])
+        self.work.append([COSTS.serving.token * len(self.made), *self.made])
         self.made = {number: tokens + 1 for number, tokens in self.made.items()}
         for number in [number for number, tokens in self.made.items() if tokens == self.known[number].target]:
             del self.made[number]
@@ -137,7 +116,7 @@ class Slices:
 
     def loop_ends(self) -> None:
         while self.work and self.work[0][0] <= 0:
-            _, _, *numbers = self.work.popleft()
+            _, *numbers = self.work.popleft()
             for number in map(int, numbers):
                 arrival = self.known[abs(number)]
                 if number > 0:
@@ -160,10 +139,10 @@ def test_events_come_when_two_threads_that_share_a_core_come_to_them(load: float
         assert max(waits) == pytest.approx(max(others), rel=0.1)
 
 
-def ends(turn_s: float, *pieces: tuple[int, float, float]) -> list[float]:
+def ends(*pieces: tuple[int, float, float]) -> list[float]:
     """When each piece of work of a core's threads has ended: (thread, when it comes, seconds)."""
     agenda = Agenda()
-    core = Core(agenda, turn_s)
+    core = Core(agenda)
     threads = [Thread(core) for _ in range(3)]
     ended = [math.nan] * len(pieces)
     for number, (thread, at, seconds) in enumerate(pieces):
@@ -174,42 +153,52 @@ def ends(turn_s: float, *pieces: tuple[int, float, float]) -> list[float]:
 
         threads[thread].add(seconds, done)
     agenda.run(math.inf)
+    assert core.busy_s == pytest.approx(sum(seconds for _, _, seconds in pieces))
     return ended
 
 
-def test_a_thread_keeps_its_core_for_a_turn_and_then_waits_for_the_others() -> None:
-    assert ends(4.0, (0, 0.0, 10.0), (1, 1.0, 1.0)) == pytest.approx([11.0, 5.0])
-    assert ends(4.0, (0, 0.0, 10.0), (1, 9.0, 3.0)) == pytest.approx([10.0, 13.0])
-    assert ends(4.0, (0, 0.0, 6.0), (1, 0.0, 6.0), (2, 0.0, 1.0)) == pytest.approx([11.0, 13.0, 9.0])
+def test_threads_that_want_a_core_share_it_evenly() -> None:
+    assert ends((0, 0.0, 10.0), (1, 1.0, 1.0)) == pytest.approx([11.0, 3.0])
+    assert ends((0, 0.0, 10.0), (1, 9.0, 3.0)) == pytest.approx([11.0, 13.0])
+    assert ends((0, 0.0, 6.0), (1, 0.0, 6.0), (2, 0.0, 1.0)) == pytest.approx([13.0, 13.0, 3.0])
 
 
 def test_a_thread_alone_does_its_work_as_it_comes() -> None:
-    assert ends(1.0, (0, 0.0, 2.0), (0, 1.0, 2.0), (0, 10.0, 3.0)) == pytest.approx([2.0, 4.0, 13.0])
+    assert ends((0, 0.0, 2.0), (0, 1.0, 2.0), (0, 10.0, 3.0)) == pytest.approx([2.0, 4.0, 13.0])
 
 
-def test_an_engine_waits_for_an_interpreter_that_the_event_loop_is_using() -> None:
-    """While the second request is read for longer than a turn, the first one's step ends, and is sent after that."""
-    slow = COSTS.model_copy(update={"serving": ServingCost(token=1e-4, request=3e-3)})
-    agenda, recorder = Agenda(), Recorder()
-    serving = Serving(slow, LIMITS, Settings().admission_limits(1), agenda, recorder)
-    replica, caller = Replica(serving, Core(agenda, 1e-3), lambda: None), FarCaller(agenda)
-    for at in (1.0, 1.00301):
-        agenda.run(at)
-        replica.send(Arrival(at, 10, 1), caller)
-    agenda.run(math.inf)
-    step_s = slow.encode.seconds(1, 16) + slow.step.seconds(1, 0, 16)
-    read_at = 1.0 + 2 * 3e-3 + step_s
-    assert recorder.times[1.0][0] == pytest.approx(read_at + 1e-4, abs=1e-5)
+def test_work_behind_other_work_of_a_thread_has_no_share_of_its_own() -> None:
+    assert ends((0, 0.0, 1.0), (0, 0.0, 1.0), (1, 0.0, 2.0)) == pytest.approx([2.0, 4.0, 4.0])
 
 
 def test_a_replica_alone_sends_a_token_while_it_makes_the_next() -> None:
     read_s, token_s = COSTS.serving.request, COSTS.serving.token
-    encode_s, step_s = COSTS.encode.seconds(1, 16), COSTS.step.seconds(1, 0, 16)
+    encode_s, step_s = COSTS.encode.seconds(1, 16), COSTS.step.seconds(1, 0, 16) + COSTS.serving.step
+    assert token_s < step_s
     [(first, last)] = in_events([Arrival(1.0, 10, 2)]).values()
-    both_s = encode_s + 2 * step_s + COSTS.step.age
-    assert both_s < COSTS.turn_s, "the engine makes both tokens in one turn"
-    assert first == pytest.approx(1.0 + read_s + both_s + token_s)
-    assert last == pytest.approx(first + token_s)
+    assert first == pytest.approx(1.0 + read_s + encode_s + step_s + 2 * token_s, abs=1e-9)
+    assert last == pytest.approx(1.0 + read_s + encode_s + 2 * step_s + COSTS.step.age + 2 * token_s)
+
+
+@pytest.mark.parametrize("read_s", [3e-3, 30e-3], ids=["the event loop has read it", "its turn is over"])
+def test_an_engine_waits_for_an_interpreter_that_the_event_loop_is_using(read_s: float) -> None:
+    """While the second request is read the first one's step ends, and is sent after that."""
+    costs = COSTS.model_copy(update={"serving": ServingCost(step=0.0, token=1e-4, request=read_s)})
+    agenda, recorder = Agenda(), Recorder()
+    serving = Serving(costs, LIMITS, Settings().admission_limits(1), agenda, recorder)
+    core, caller = Core(agenda), FarCaller(agenda)
+    replica = Replica(serving, core, lambda: None)
+    for at in (1.0, 1.0 + read_s / 2):
+        agenda.run(at)
+        replica.send(Arrival(at, 10, 2), caller)
+    agenda.run(math.inf)
+    step_s = costs.encode.seconds(1, 16) + costs.step.seconds(1, 0, 16)
+    both_s = 2 * read_s + step_s
+    other_s = costs.encode.seconds(1, 16) + costs.step.seconds(2, 1, 16)
+    assert step_s < read_s / 4
+    first, last = recorder.times[1.0]
+    assert first == pytest.approx(1.0 + both_s + 1e-4 + (1e-4 if read_s < SWITCH_S else 0), abs=other_s)
+    assert last > 1.0 + both_s
 
 
 def test_callers_on_the_cores_of_replicas_take_their_time() -> None:
@@ -219,7 +208,8 @@ def test_callers_on_the_cores_of_replicas_take_their_time() -> None:
         plan = Plan(2, "round-robin", near_callers=near)
         return simulate(plan, COSTS, arrivals, seconds=3.0).first_tokens.percentile(0.5)
 
-    assert first(near=True) > first(near=False) + COSTS.client.request + COSTS.client.token
+    spent = COSTS.client.request + COSTS.client.step + COSTS.client.token
+    assert first(near=True) > first(near=False) + spent
 
 
 @pytest.mark.parametrize("balancing", sorted(BALANCERS))
@@ -241,7 +231,7 @@ def test_balancing_by_requests_is_better_than_taking_turns() -> None:
 
 
 def test_the_admission_that_serves_refuses_what_a_replica_cannot_bear() -> None:
-    costs = COSTS.model_copy(update={"serving": ServingCost(token=1e-6, request=1e-5)})
+    costs = COSTS.model_copy(update={"serving": ServingCost(step=0.0, token=1e-6, request=1e-5)})
     arrivals = poisson(3 / costs.request_seconds(64), 10.0, costs.sizes, seed=3)
     meter = simulate(Plan(1), costs, arrivals, seconds=10.0)
     assert 0.5 < meter.num_refused / meter.num_arrived < 0.8
