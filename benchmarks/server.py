@@ -22,6 +22,7 @@ from service.metrics import Metrics
 from service.model.onnx_model import OnnxModel
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import add_TranslationServiceServicer_to_server
+from service.refusing import Refuser
 from service.registry import Registry
 from service.security.access import Access
 from service.servicer import TranslationServicer
@@ -41,11 +42,12 @@ async def serve(folder: Path) -> None:
     model.engine.start()
     registry.add(model)
     limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
+    calls, access = Calls([metrics, registry]), Access()
     interceptor = StatusInterceptor(
-        Calls([metrics, registry]),
+        calls,
         limits=limits,
-        access=Access(),
-        gate=Gate(lambda: [model.admission]).check,
+        access=access,
+        refuser=Refuser(calls, access, Gate(lambda: [model.admission])),
         max_call_s=settings.max_call_s,
         max_write_stall_s=settings.max_write_stall_s,
     )

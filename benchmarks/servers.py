@@ -18,9 +18,10 @@ class Server:
     command: tuple[str, ...]
 
 
-def ours(version: Path) -> Server:
-    """This project's server with its default settings on one version."""
-    return Server("default", (sys.executable, "-m", "benchmarks.server", str(version)))
+def ours(version: Path, *, num_slots: int | None = None) -> Server:
+    """This project's server on one version, with its default settings but for the rows of its steps."""
+    settings = () if num_slots is None else ("env", f"STEPSTREAM_MAX_SLOTS={num_slots}")
+    return Server("default", (*settings, sys.executable, "-m", "benchmarks.server", str(version)))
 
 
 def store(*, num_processes: int) -> Server:

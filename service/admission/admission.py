@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from service.admission.backlog import Backlog
 from service.admission.pushback import pushback_ms
+from service.admission.standing import Standing
 from service.admission.ticket import Claim, Size, Ticket
 from service.admission.wait import WaitEstimate
-from service.engine.request import Priority
 from service.errors import DeadlineExceededError, QueueFullError
 
 STANDING_SHARE = 0.05
-"""Of the longest wait, once the queue has not been empty for as long as that: a burst may wait, a server that is
-offered too much all the time keeps its queue short (Nichols and Jacobson 2012; Maurer 2015, "Fail at Scale")."""
+"""Of the longest wait: how long a queue may grow as that of a burst, and the wait that one which stands is kept to, so
+that a server which is offered too much all the time keeps its queue short."""
+PAUSE_S = 1.0
+"""An empty queue for so long ends what stood."""
 UNKNOWN_WAIT_S = 0.25
 """For a pushback, where nothing is known of the queue yet."""
 _ANY = Size(rows=1, tokens=1)
@@ -59,7 +61,7 @@ class Admission:
         )
         self._wait = WaitEstimate()
         self._queued: dict[Ticket, _Queued] = {}
-        self._empty_at = 0.0
+        self._standing = Standing(burst_s=STANDING_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
         self._num_rows = 0
         self._num_arriving = 0
 
@@ -73,9 +75,13 @@ class Admission:
         """Rows of the requests that have been let in and have not ended."""
         return self._num_rows + self._num_arriving
 
-    def is_closed(self, client: str) -> bool:
-        """Whether the client's next request would be refused, whatever its priority."""
-        claim = Claim(client, Priority.HIGH)
+    @property
+    def is_full(self) -> bool:
+        """Whether whatever comes has to wait."""
+        return self.num_promised >= self._limits.num_slots
+
+    def is_closed(self, claim: Claim) -> bool:
+        """Whether the client's next request of this priority would be refused, whatever its size."""
         return bool(self._refusal(claim, [_ANY])) and not self._can_displace(claim)
 
     def arrive(self, claim: Claim) -> Ticket:
@@ -106,7 +112,7 @@ class Admission:
         sizes = [place.size for place in ticket.places]
         if sizes and not self._has_free_rows(sizes):
             if not self._queued:
-                self._empty_at = self._clock()
+                self._standing.filled(self._clock())
             ahead = self._backlog.work_before(ticket.claim.client, sizes[0].work)
             self._queued[ticket] = _Queued(self._clock(), ahead)
             self._count(ticket, 1, sizes)
@@ -123,6 +129,8 @@ class Admission:
             self._count(ticket, -(ticket.num_waiting == 0), [size], sign=-1)
             if ticket.num_waiting == 0:
                 del self._queued[ticket]
+                if not self._queued:
+                    self._standing.emptied(self._clock())
         ticket.has_begun |= has_begun
 
     def rows_changed(self, by: int) -> None:
@@ -149,8 +157,8 @@ class Admission:
             return SHARE_TAKEN
         now = self._clock()
         wait_s = self._wait.seconds(backlog.work_before(claim.client, sizes[0].work), now=now)
-        is_standing = bool(self._queued) and now - self._empty_at > limits.max_queue_wait_s
-        if wait_s is not None and wait_s > limits.max_queue_wait_s * (STANDING_SHARE if is_standing else 1.0):
+        share = STANDING_SHARE if self._standing.is_so(now) else 1.0
+        if wait_s is not None and wait_s > limits.max_queue_wait_s * share:
             return TOO_LONG
         return None
 
