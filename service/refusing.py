@@ -1,5 +1,4 @@
-"""What a full server tells a call before anything is made of its message, for half of what serving it up to its refusal
-would cost."""
+"""What a full server tells a call before anything is made of its message."""
 
 from __future__ import annotations
 

@@ -183,6 +183,8 @@ class Engine:
         try:
             while not self._commands.are_closed:
                 self._commands.wait(lambda: self._cycle.has_work, self.heartbeat.rest)
+                self.heartbeat.rest()
+                self._mailboxes.wait_for_loop()
                 self.heartbeat.beat()
                 self._cycle.turn()
             if self._failure is None:

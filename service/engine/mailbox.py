@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -13,6 +14,11 @@ from service.errors import ServiceError
 EVENTS_A_TURN = 4
 """The event loop takes one new call in two of its turns. A step of 64 rows, sent in one turn, would make it slow to
 refuse and slow to admit."""
+
+
+LONGEST_BEHIND_S = 1.0
+"""For which an engine waits for its event loop. One that ran ahead would take the time of the loop that cannot keep up,
+and every token and every refusal would be late."""
 
 
 class Place(Protocol):
@@ -92,10 +98,25 @@ class Delivery:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._events: deque[tuple[Mailbox, Event]] = deque()
+        self._num_last = self._num_delivered = self._num_posted = 0
+        self._caught_up = threading.Event()
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._num_delivered - self._num_posted > self._num_last
 
     def deliver(self, events: list[tuple[Mailbox, Event]]) -> None:
         """Of any thread."""
+        self._num_last = len(events)
+        self._num_delivered += len(events)
         self.loop.call_soon_threadsafe(self._take, events)
+
+    def wait_for_loop(self) -> None:
+        """Until all but what was delivered last is posted; at most LONGEST_BEHIND_S. Of the thread that delivers."""
+        if self._is_behind:
+            self._caught_up.clear()
+            if self._is_behind:
+                self._caught_up.wait(LONGEST_BEHIND_S)
 
     def _take(self, events: list[tuple[Mailbox, Event]]) -> None:
         is_idle = not self._events
@@ -107,5 +128,8 @@ class Delivery:
         for _ in range(min(EVENTS_A_TURN, len(self._events))):
             mailbox, event = self._events.popleft()
             mailbox.post(event)
+            self._num_posted += 1
+        if not self._is_behind:
+            self._caught_up.set()
         if self._events:
             self.loop.call_soon(self._post)

@@ -42,6 +42,11 @@ class Mailboxes:
         """All of them in one call from this thread to the event loop."""
         self._post([(self._mailboxes[request_id], event) for request_id, event in events])
 
+    def wait_for_loop(self) -> None:
+        """Let the event loop catch up, if more than the last step waits for it. On the engine's thread."""
+        assert self._delivery is not None
+        self._delivery.wait_for_loop()
+
     def end(self, request_id: int, error: ServiceError) -> None:
         """The request's last event."""
         self._post([(self._mailboxes.pop(request_id), error)])
