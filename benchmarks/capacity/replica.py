@@ -3,7 +3,7 @@
 It has two threads on its core, as a server has: the engine's, which makes step after step while it has rows, and the
 event loop's, which reads requests and sends what the steps have made, first come, first served. They share one
 interpreter: an engine that ends a step while the event loop works goes on when that has nothing left to do, or gives
-the interpreter up after SWITCH_S.
+the interpreter up after SWITCH_S. It makes no step while more than the last one waits to be sent.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ class Replica:
         self._engine = Thread(core)
         self._waiting: _Waiting | None = None
         self._is_stepping = False
+        self._is_ahead = False
+        self._num_unsent = 0
         self._step_began = 0.0
         self._num_steps = 0
         self._joined: list[_Job] = []
@@ -170,8 +172,11 @@ class Replica:
         while self._ends and self._ends[0][0] == self._num_steps:
             ended.append(self._end(heappop(self._ends)[1]))
             made[ended[-1].stream].ended.append(ended[-1].answer)
+        self._num_unsent += 1
         self._work(self._serving.costs.serving.token * num_rows, lambda: self._sent(made, ended))
-        self._begin()
+        self._is_ahead = self._num_unsent > 1
+        if not self._is_ahead:
+            self._begin()
 
     def _end(self, request_id: int) -> _Job:
         """A row is free."""
@@ -192,6 +197,10 @@ class Replica:
         for job in ended:
             job.ticket.__exit__(None, None, None)
             self._leave()
+        self._num_unsent -= 1
+        if self._is_ahead and self._num_unsent == 1:
+            self._is_ahead = False
+            self._begin()
 
     def _leave(self) -> None:
         self.in_flight -= 1
