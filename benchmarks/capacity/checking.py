@@ -20,7 +20,7 @@ from benchmarks.capacity.serving import Model, measure_serving, sentence_file, s
 from benchmarks.capacity.simulation import WARM_UP_SHARE, Plan, simulate
 from benchmarks.faces import cpu_seconds
 from benchmarks.figures import percentile
-from benchmarks.load import Answer, Window
+from benchmarks.load import Window
 from benchmarks.report import Table
 
 CORES = (0, 1)
@@ -39,6 +39,8 @@ class Figures:
     first_p99: float
     gap_p50: float
     gap_p99: float
+    refused: float
+    """Share of the requests."""
 
 
 def check(model: Model, costs: Costs, *, seconds: float) -> Iterator[Table]:
@@ -83,7 +85,8 @@ def real_figures(windows: Sequence[Window], seconds: float, busy_s: float) -> Fi
     """Of the requests sent after the time to warm up, and the tokens that arrived after it, to the last arrival."""
     start = max(window.start for window in windows)
     counted = Window(start + WARM_UP_SHARE * seconds, start + seconds, [a for w in windows for a in w.answers])
-    firsts = [_first_seconds(answer) for answer in counted.answers if answer.sent_at >= counted.start]
+    sent = [answer for answer in counted.answers if answer.sent_at >= counted.start]
+    firsts = [answer.arrivals[0] - answer.sent_at for answer in sent if answer.arrivals]
     gaps = counted.seconds_between_tokens()
     return Figures(
         busy_s / len(CORES) / max(window.end - window.start for window in windows),
@@ -92,6 +95,7 @@ def real_figures(windows: Sequence[Window], seconds: float, busy_s: float) -> Fi
         percentile(firsts, 0.99),
         statistics.median(gaps),
         percentile(gaps, 0.99),
+        1 - len(firsts) / len(sent),
     )
 
 
@@ -104,11 +108,8 @@ def simulated_figures(meter: Meter) -> Figures:
         meter.first_tokens.percentile(0.99),
         meter.gaps.percentile(0.5),
         meter.gaps.percentile(0.99),
+        meter.num_refused / meter.num_arrived,
     )
-
-
-def _first_seconds(answer: Answer) -> float:
-    return answer.arrivals[0] - answer.sent_at
 
 
 def _rows(load: float, rate: float, real: Figures, simulated: Figures) -> Iterator[tuple[str, ...]]:
@@ -119,10 +120,11 @@ def _rows(load: float, rate: float, real: Figures, simulated: Figures) -> Iterat
         ("first token, p99 ms", 1e3 * real.first_p99, 1e3 * simulated.first_p99),
         ("gap, p50 ms", 1e3 * real.gap_p50, 1e3 * simulated.gap_p50),
         ("gap, p99 ms", 1e3 * real.gap_p99, 1e3 * simulated.gap_p99),
+        ("refused, %", 100 * real.refused, 100 * simulated.refused),
     )
     for number, (name, measured, computed) in enumerate(pairs):
         head = f"{load:.0%}: {rate:.1f} requests/s" if number == 0 else ""
-        yield head, name, _figure(measured), _figure(computed), f"{computed / measured - 1:+.0%}"
+        yield head, name, _figure(measured), _figure(computed), f"{computed / measured - 1:+.0%}" if measured else ""
 
 
 def _cost_table(costs: Costs, shared: Costs) -> Table:

@@ -12,12 +12,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
 
 from benchmarks import load
 from benchmarks.capacity.arrivals import Arrival, Sizes
 from benchmarks.pinning import on_core
 from service.client.load.arrivals import poisson_arrivals
 from service.pb import translation_pb2 as pb
+
+if TYPE_CHECKING:
+    from service.pb.translation_pb2_grpc import TranslationServiceAsyncStub
 
 
 @dataclass(frozen=True)
@@ -78,19 +84,28 @@ def run_clients(traffic: Sequence[tuple[int, Traffic]]) -> list[Ran]:
     return ran
 
 
+async def stream(stub: TranslationServiceAsyncStub, texts: load.Texts, sentence: str, answer: load.Answer) -> None:
+    """One text; an answer that has no tokens was refused."""
+    try:
+        await load.stream(stub, texts, sentence, answer)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise
+
+
 async def _run(traffic: Traffic, sentences: Sequence[str]) -> load.Window:
     texts = load.Texts(traffic.model, sentences, options(traffic.target_length))
     if traffic.num_clients:
         return await load.closed_loop(
             traffic.address,
             texts,
-            load.stream,
+            stream,
             num_clients=traffic.num_clients,
             warm_up_s=traffic.warm_up_s,
             measured_s=traffic.seconds,
         )
     arrivals = poisson_arrivals(traffic.rate, traffic.seconds, traffic.seed)
-    return await load.open_loop(traffic.address, texts, load.stream, arrivals)
+    return await load.open_loop(traffic.address, texts, stream, arrivals)
 
 
 if __name__ == "__main__":
