@@ -43,18 +43,18 @@ def poisson(rate: float, seconds: float, sizes: Sizes, *, seed: int) -> Iterator
 
 
 def bursty(rate: float, seconds: float, sizes: Sizes, bursts: Bursts, *, seed: int) -> Iterator[Arrival]:
-    """Begins in a random state."""
-    chance = random.Random(seed)
+    """Begins in a random state. The seed alone says when bursts are, whatever the rate."""
+    chance, states = random.Random(seed), random.Random(f"states {seed}")
     calm = rate / (1 + bursts.share * (bursts.factor - 1))
     stays = (bursts.mean_s * (1 - bursts.share) / bursts.share, bursts.mean_s)
-    is_burst = chance.random() < bursts.share
+    is_burst = states.random() < bursts.share
     at = 0.0
-    changes_at = chance.expovariate(1 / stays[is_burst])
+    changes_at = states.expovariate(1 / stays[is_burst])
     while at < seconds:
         after = at + chance.expovariate(calm * bursts.factor if is_burst else calm)
         if after >= changes_at:  # without memory: what comes after the change is drawn anew
             at, is_burst = changes_at, not is_burst
-            changes_at = at + chance.expovariate(1 / stays[is_burst])
+            changes_at = at + states.expovariate(1 / stays[is_burst])
             continue
         at = after
         if at < seconds:

@@ -25,7 +25,7 @@ CELL = 16
 SIZES = (10, 100, 1_000, 10_000)
 """Replicas, as many as would be busy all of the time: a promise takes more."""
 FIGURES = ("first p50, ms", "first p99, ms", "gap p99, ms")
-SAMPLES = (8, 16, 32, 64)
+SAMPLES = (8, 16, 32, 64, 128)
 
 
 def plans(costs: Costs, loads: Sequence[Load], promise: Promise, *, balancing: str) -> Table:

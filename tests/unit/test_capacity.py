@@ -187,7 +187,7 @@ def test_what_cannot_be_answered_is_said(
 def test_a_plan_says_the_replicas_of_every_load_and_what_samples_say_of_more(
     costs_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "BURSTS", Bursts(factor=4.0, share=0.5, mean_s=0.1))
+    monkeypatch.setattr(commands, "BURSTS", Bursts(factor=8.0, share=0.3, mean_s=0.06))
     monkeypatch.setattr(commands, "PLANNED_S", 1.2)
     monkeypatch.setattr(plans, "SIZES", (2, 20))
     monkeypatch.setattr(plans, "CELL", 4)
@@ -195,7 +195,7 @@ def test_a_plan_says_the_replicas_of_every_load_and_what_samples_say_of_more(
     assert main(["plan", "--costs", str(costs_file), "--first-token-ms", "60", "--speed", "30"]) == 0
     plan, sampling = capsys.readouterr().out.split("what a sample of")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in plan.splitlines() if line.startswith("| ")][1:]
-    names = ("Poisson", "4 times as many in bursts", "azure-llm-2023-conv: 175 requests")
+    names = ("Poisson", "8 times as many in bursts", "azure-llm-2023-conv: 175 requests")
     assert all(row[0].startswith(name) for row, name in zip(rows[::2], names, strict=True))
     for small, large in zip(rows[::2], rows[1::2], strict=True):
         assert int(small[2]) >= 2

@@ -227,7 +227,7 @@ def test_balancing_by_requests_is_better_than_taking_turns() -> None:
         return simulate(Plan(20, balancing), COSTS, arrivals, seconds=2.0).first_tokens.percentile(0.99)
 
     turns, two, least = map(worst_first_token, ("round-robin", "two-choices", "least-request"))
-    assert least < two < turns
+    assert least <= two < turns
 
 
 def test_the_admission_that_serves_refuses_what_a_replica_cannot_bear() -> None:
