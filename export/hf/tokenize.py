@@ -25,9 +25,9 @@ def load_configurations(folder: Path) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise ImportedModelError(f"{folder} has no config.json, as save_pretrained writes it")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)  # nosec B615
         if (folder / "generation_config.json").is_file():
-            return config, GenerationConfig.from_pretrained(folder, local_files_only=True)
+            return config, GenerationConfig.from_pretrained(folder, local_files_only=True)  # nosec B615
         return config, GenerationConfig.from_model_config(config)
     except Exception as error:
         raise ImportedModelError(f"{folder}: config.json cannot be read: {one_line(error)}") from error
@@ -42,7 +42,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)  # nosec B615
     except Exception as error:
         raise ImportedModelError(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from error
 
