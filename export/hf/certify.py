@@ -1,5 +1,5 @@
 """Makes the certificate of an imported version: its graphs against our model, and its translations against those of
-transformers itself, token for token."""
+the library that it comes from, token for token."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def certify(
     short."""
     length = min(LONGEST_COMPARED, manifest.max_target_length)
     asks, sources = _readable(manifest, folder, _asks(manifest, sentences or BUILT_IN_SENTENCES))
-    originals = _originals(imported.folder, asks, length)
-    _require_same_sources(asks, sources, originals)
+    originals = _originals(imported, asks, length)
+    _require_same_sources(imported.library, asks, sources, originals)
     beams = {where: _beams(where, sources, length) for where in {float32_folder, folder}}
     files = [folder.with_name(f"expected-{i}") for i, _ in enumerate(_grids(imported, manifest))]
     separately(_record, imported, manifest, files)
@@ -104,7 +104,7 @@ def _measure(
     for found, search in ((agreement, "greedy"), (float32_beams, f"beam {BEAM_SIZE}")):
         if found.num_identical < SMALLEST_AGREEMENT * found.num_sentences:
             raise TokensDifferError(
-                f"{found.num_identical} of {found.num_sentences} {search} translations are those of transformers"
+                f"{found.num_identical} of {found.num_sentences} {search} translations are those of {imported.library}"
             )
     targets, quantization, greedy = float32_targets, None, agreement
     if shipped is not float32:
@@ -120,7 +120,7 @@ def _measure(
         parity=parity,
         agreement=agreement,
         original=Original(
-            library=f"transformers {version('transformers')}",
+            library=f"{imported.library} {version(imported.library)}",
             architecture=imported.architecture_name,
             greedy=greedy,
             beam=_agreement(compared.beams[folder], [one.beam for one in originals]),
@@ -160,14 +160,14 @@ def _asks(manifest: Manifest, sentences: Sequence[str]) -> list[Ask]:
     return [*(Ask(text, own_source, own_target) for text in sentences), *others]
 
 
-def _originals(folder: Path, asks: Sequence[Ask], length: int) -> list[Translation]:
+def _originals(imported: Imported, asks: Sequence[Ask], length: int) -> list[Translation]:
     asked = {
-        "folder": str(folder),
+        "folder": str(imported.folder),
         "texts": [asdict(ask) for ask in asks],
         "max_length": length,
         "beam_size": BEAM_SIZE,
     }
-    made = _run("export.hf.original", asked)
+    made = _run(imported.original, asked)
     return [
         Translation(tuple(one["source_ids"]), tuple(one["greedy"]), tuple(one["beam"]), one["text"]) for one in made
     ]
@@ -183,11 +183,13 @@ def _readable(manifest: Manifest, folder: Path, asks: Sequence[Ask]) -> tuple[li
     return [ask for ask, _ in taken], [source for _, source in taken]
 
 
-def _require_same_sources(asks: Sequence[Ask], sources: Sequence[Source], originals: Sequence[Translation]) -> None:
+def _require_same_sources(
+    library: str, asks: Sequence[Ask], sources: Sequence[Source], originals: Sequence[Translation]
+) -> None:
     for ask, source, original in zip(asks, sources, originals, strict=True):
         if source.ids != original.source_ids:
             raise TokensDifferError(
-                f"{ask.text!r} is read as {list(source.ids)}, by transformers as {list(original.source_ids)}"
+                f"{ask.text!r} is read as {list(source.ids)}, by {library} as {list(original.source_ids)}"
             )
 
 
