@@ -62,6 +62,13 @@ def _add_hf(kinds: Commands[argparse.ArgumentParser]) -> None:
 def _add_joeynmt(kinds: Commands[argparse.ArgumentParser]) -> None:
     parser = kinds.add_parser("joeynmt", help="a folder of JoeyNMT: recurrent models with attention, and Transformers")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="model_dir of its training, with config.yaml")
+    parser.add_argument(
+        "--library",
+        type=Path,
+        default=Path("joeynmt-library"),
+        metavar="FOLDER",
+        help="what JoeyNMT is installed in by `pip install --target` (default: %(default)s)",
+    )
     _add_common(parser)
     parser.set_defaults(run=_import_joeynmt)
 
@@ -89,7 +96,7 @@ def _import_hf(options: argparse.Namespace) -> int:
 def _import_joeynmt(options: argparse.Namespace) -> int:
     from export.joeynmt.importing import import_model
 
-    return _report(import_model(options.folder, **_common(options)))
+    return _report(import_model(options.folder, options.library, **_common(options)))
 
 
 def _common(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """Small random models of JoeyNMT, built by its own build_model from a configuration, in a folder as its training leaves
-it. Their weights are so large that targets differ, and end at different lengths."""
+it: `python -m tests.joeynmt_models KIND FOLDER` in a process that sees JoeyNMT. Their weights are so large that targets
+differ, and end at different lengths."""
 
 from __future__ import annotations
 
 import copy
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +19,9 @@ import sentencepiece
 import torch
 import yaml
 
+LIBRARY = Path(os.environ.get("JOEYNMT_LIBRARY", ".venv/joeynmt")).resolve()
+"""What `make test-originals` installs JoeyNMT in; no other process than its own sees it, since it needs an older
+SentencePiece than what serves."""
 SENTENCES = (
     "A man rides a bicycle.",
     "Two dogs play in the snow.",
@@ -74,10 +81,14 @@ def make(
     testing: dict[str, Any] | None = None,
     tied: bool = False,
     end_weight: float = 1.6,
+    weights: float = 2.0,
     seed: int = 1,
 ) -> Path:
-    """changes: of the model's parts, by "decoder.rnn_type"; side: of both languages; tied: both languages have one
-    vocabulary, one embedding, and the output layer is that embedding."""
+    """A model whose vocabularies lack some pieces of their tokenizers. changes: of the model's parts, by
+    "decoder.rnn_type"; side: of both languages; tied: both languages have one vocabulary, one embedding, and the output
+    layer is that embedding; end_weight: times what the end of the sentence had by chance; weights: how large all others
+    are.
+    """
     from joeynmt.model import build_model
     from joeynmt.vocabulary import build_vocab
 
@@ -117,7 +128,7 @@ def make(
     symbols.sep_token, symbols.sep_id, symbols.lang_tags = None, None, []
     files = {name: {"voc_file": str(folder / f"{name}_vocab.txt")} for name in ("src", "trg")}
     built = build_model(copy.deepcopy(config), *build_vocab({**files, "special_symbols": symbols}))
-    _enlarge(built, end_weight, seed)
+    _enlarge(built, end_weight, weights, seed)
     state = {"model_state": built.state_dict(), "optimizer_state": {}, "scaler_state": None, "scheduler_state": None}
     torch.save(state, folder / "300.ckpt")
     torch.save({"model_state": {}}, folder / "200.ckpt")
@@ -135,15 +146,16 @@ def _train_pieces(path: Path, corpus: list[str], size: int) -> list[str]:
     )
     path.with_suffix(".vocab").unlink()
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    return [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size() - 3)]
+    every = [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]
+    return [piece for i, piece in enumerate(every) if i % 5 or len(piece) == 1]
 
 
-def _enlarge(model: Any, end_weight: float, seed: int) -> None:
+def _enlarge(model: Any, end_weight: float, weights: float, seed: int) -> None:
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
-                size = 1.0 if "embed" in name else 2.0
+                size = 1.0 if "embed" in name else weights
                 parameter.normal_(0.0, size / parameter.shape[-1] ** 0.5)
             else:
                 is_norm = "norm" in name and name.endswith("weight")
@@ -156,7 +168,7 @@ def _enlarge(model: Any, end_weight: float, seed: int) -> None:
 
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
-    "lstm-bahdanau": lambda folder: make(folder, RECURRENT),
+    "lstm-bahdanau": lambda folder: make(folder, RECURRENT, seed=2),
     "gru-luong-words": lambda folder: make(
         folder,
         RECURRENT,
@@ -191,8 +203,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
         RECURRENT,
         level="char",
         changes={"decoder.attention": "luong", "encoder.hidden_size": 32, "decoder.init_hidden": "last"},
+        end_weight=2.0,
+        seed=2,
     ),
-    "transformer-pre": lambda folder: make(folder, TRANSFORMER),
+    "transformer-pre": lambda folder: make(folder, TRANSFORMER, weights=0.7, end_weight=2.5, seed=3),
     "transformer-post-tied": lambda folder: make(
         folder,
         TRANSFORMER,
@@ -203,5 +217,31 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
             for field, value in (("layer_norm", "post"), ("activation", "gelu"), ("alpha", 1.2))
         },
         testing={"beam_alpha": 0.6},
+        weights=0.8,
+        end_weight=1.4,
     ),
 }
+
+
+def make_in_its_own_process(kind: str, folder: Path) -> Path:
+    """The folder, with a model of this kind."""
+    run_with_library("tests.joeynmt_models", kind, str(folder))
+    return folder
+
+
+def run_with_library(module: str, *arguments: str, given: str = "") -> str:
+    """What a module writes that runs in a process that sees JoeyNMT."""
+    paths = os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        (sys.executable, "-W", "ignore", "-m", module, *arguments),
+        input=given,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    MAKERS[sys.argv[1]](Path(sys.argv[2]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ def _at_most(lengths: Sequence[int], most: int) -> tuple[int, ...]:
 
 def _record(imported: Imported, manifest: Manifest, files: Sequence[Path]) -> None:
     model = imported.architecture.load(imported.weights)
-    sizes = manifest.vocabulary.source_size, manifest.num_candidates
+    sizes = manifest.vocabulary.shared_size, manifest.num_candidates
     for path, grid in zip(files, _grids(imported, manifest), strict=True):
         record(path, torch_outputs(model, grid, *sizes))
 
@@ -120,7 +121,7 @@ def _measure(
         parity=parity,
         agreement=agreement,
         original=Original(
-            library=f"{imported.library} {version(imported.library)}",
+            library=f"{imported.library} {imported.library_version or version(imported.library)}",
             architecture=imported.architecture_name,
             greedy=greedy,
             beam=_agreement(compared.beams[folder], [one.beam for one in originals]),
@@ -167,7 +168,7 @@ def _originals(imported: Imported, asks: Sequence[Ask], length: int) -> list[Tra
         "max_length": length,
         "beam_size": BEAM_SIZE,
     }
-    made = _run(imported.original, asked)
+    made = _run(imported.original, asked, imported.library_folder)
     return [
         Translation(tuple(one["source_ids"]), tuple(one["greedy"]), tuple(one["beam"]), one["text"]) for one in made
     ]
@@ -210,9 +211,16 @@ def _beams(folder: Path, sources: Sequence[Source], length: int) -> list[list[in
     return made
 
 
-def _run(module: str, asked: dict[str, Any]) -> Any:
+def _run(module: str, asked: dict[str, Any], packages: Path | None = None) -> Any:
+    """The answer of a module that runs in a process of its own, which alone sees the packages in a folder."""
+    paths = [*([str(packages)] if packages else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(  # noqa: S603
-        (sys.executable, "-m", module), input=json.dumps(asked), capture_output=True, text=True, check=False
+        (sys.executable, "-m", module),
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} if packages else None,
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]

@@ -176,7 +176,7 @@ def _write_float32(folder: Path, imported: Imported) -> None:
 
 def _write_int8(folder: Path, float32_folder: Path, imported: Imported) -> None:
     outline = imported.architecture.outline()
-    graphs = read_graphs(float32_folder, outline.state_specs, outline.vocabulary_size)
+    graphs = read_graphs(float32_folder, outline.state_specs, imported.tokenization.vocabulary.shared_size)
     write_graphs(folder, graphs.quantized(), imported.tokenization.files)
 
 

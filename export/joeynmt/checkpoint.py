@@ -8,12 +8,15 @@ import torch
 
 from export.errors import ImportedModelError, one_line
 from export.hf.weights import Weights
+from export.joeynmt.configuration import CONFIGURATION_FILE
 
 BEST = "best.ckpt"
 
 
 class Checkpoint(Weights):
     """What N.ckpt holds of the model, by JoeyNMT's names; the training's own state is left out."""
+
+    described_in = CONFIGURATION_FILE
 
     def __init__(self, path: Path) -> None:
         """Raises ImportedModelError for a file that is damaged, cut short, or none of JoeyNMT's."""
@@ -28,6 +31,8 @@ class Checkpoint(Weights):
         if not isinstance(tensors, dict):
             raise ImportedModelError(f"{path} is no checkpoint of JoeyNMT: it has no model_state")
         for name, tensor in tensors.items():
+            if not isinstance(tensor, torch.Tensor):
+                raise ImportedModelError(f"{path} is no checkpoint of JoeyNMT: {name} is no tensor")
             self._shapes[name] = tuple(tensor.shape)
             self._read[name] = tensor.clone
 

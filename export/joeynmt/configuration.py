@@ -158,7 +158,10 @@ def read_configuration(folder: Path) -> Configuration:
         place = ".".join(str(one) for one in first["loc"] if one not in ("recurrent", "transformer"))
         if first["type"] == "missing":
             raise ImportedModelError(f"{place} is missing in {CONFIGURATION_FILE}") from error
-        what = f"{place} = {first['input']!r} in {CONFIGURATION_FILE}"
+        value = first["input"]
+        if first["type"] == "union_tag_invalid":
+            place, value = f"{place}.type", value["type"]
+        what = f"{place} = {value!r} in {CONFIGURATION_FILE}"
         raise ImportedModelError(f"{what} is not supported: {first['msg']}") from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,15 +34,19 @@ from service.model.manifest import Precision, Search
 
 MOST_POSITIONS = 5000 // LENGTH_MULTIPLE * LENGTH_MULTIPLE
 """JoeyNMT's Transformer has sinusoids for 5000."""
-REQUIRED = ("joeynmt", "importlib_metadata", "sacrebleu", "subword_nmt", "tensorboard", "tqdm", "zipp")
-"""What running the original imports, besides what an import needs itself."""
-INSTALL = "pip install --no-deps joeynmt==2.3.0 subword-nmt 'importlib-metadata<9' zipp"
-"""Without its dependencies: it would replace protobuf by one that is older than what serves needs."""
+LIBRARY = "joeynmt"
+INSTALL = (
+    "pip install --target joeynmt-library --no-deps joeynmt==2.3.0 sentencepiece==0.2.1 subword-nmt "
+    "'importlib-metadata<9' zipp"
+)
+"""Without its dependencies, which would bring a protobuf that is too old for what serves; with the last SentencePiece
+that it can run with."""
 
 
-def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
-    """What the folder holds, for sources and targets of at most `longest` tokens; raises ImportedModelError. Nothing is
-    written."""
+def read(folder: Path, library: Path, longest: int = DEFAULT_LONGEST) -> Imported:
+    """What the folder holds, for sources and targets of at most `longest` tokens, to be compared with the JoeyNMT that
+    is installed in another one; raises ImportedModelError. Nothing is written."""
+    installed = _version_in(library)
     if not folder.is_dir():
         raise ImportedModelError(f"{folder} is no folder; it is the model_dir of JoeyNMT's training that is imported")
     config = read_configuration(folder)
@@ -58,13 +62,16 @@ def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
         _decoding(config),
         read_tokenization(folder, config.data, architecture.source_size, architecture.target_size),
         longest,
-        library="joeynmt",
+        library=LIBRARY,
+        library_version=installed,
+        library_folder=library.resolve(),
         original="export.joeynmt.original",
     )
 
 
 def import_model(
     folder: Path,
+    library: Path,
     *,
     model_store: Path,
     name: str | None = None,
@@ -74,17 +81,20 @@ def import_model(
     sentences: Sequence[str] = (),
     key: Path | None = None,
 ) -> Path:
-    """Publish a folder as MODEL_STORE/NAME/VERSION; the version's folder. Arguments and errors are those of
-    `export.hf.importing.import_model`."""
+    """Publish a folder as MODEL_STORE/NAME/VERSION; the version's folder. library: what JoeyNMT is installed in; other
+    arguments and errors are those of `export.hf.importing.import_model`."""
     signing_key = None if key is None else read_private_key(key)
-    if missing := [package for package in REQUIRED if find_spec(package) is None]:
-        raise ImportedModelError(
-            f"{missing[0]} is not installed, with which an import is compared with the original: {INSTALL}"
-        )
     name = name or name_of(folder)
     number = free_version(model_store, name, version)
-    imported = read(folder, longest)
+    imported = read(folder, library, longest)
     return publish(imported, model_store, name, number, precision=precision, sentences=sentences, key=signing_key)
+
+
+def _version_in(library: Path) -> str:
+    """Of the JoeyNMT in a folder; raises ImportedModelError."""
+    for found in distributions(name=LIBRARY, path=[str(library)]):
+        return found.version
+    raise ImportedModelError(f"{library} has no JoeyNMT, with which an import is compared; install it there: {INSTALL}")
 
 
 def _described(model: Model, weights: Weights, longest: int) -> Architecture:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+from google.protobuf.message import DecodeError
 
 from export.errors import ImportedModelError
 from export.hf.vocabulary import UNDETERMINED, Tokenization
@@ -34,7 +35,7 @@ def read_tokenization(folder: Path, data: Data, source_size: int, target_size: i
     are_pieces = data.src.level == "bpe"
     if (data.trg.level == "bpe") is not are_pieces:
         raise ImportedModelError(
-            f"data.src.level is {data.src.level} and data.trg.level {data.trg.level}; bpe on one side alone is not "
+            f"data.src.level is {data.src.level} and data.trg.level is {data.trg.level}; bpe on one side alone is not "
             "supported"
         )
     symbols = data.special_symbols
@@ -96,7 +97,7 @@ def _read(folder: Path, name: str, side: Side, symbols: SpecialSymbols, size: in
         lines = path.read_text(encoding="utf-8").splitlines()
     except ValueError as error:
         raise ImportedModelError(f"{path} is no list of tokens in UTF-8") from error
-    tokens = tuple(dict.fromkeys([*(symbols.tokens[i] for i in sorted(symbols.tokens)), *lines]))
+    tokens = tuple(dict.fromkeys([*symbols.tokens.values(), *lines]))
     for token_id, token in symbols.tokens.items():
         if tokens.index(token) != token_id:
             raise ImportedModelError(
@@ -125,14 +126,24 @@ def _table(path: Path, side: Side, symbols: SpecialSymbols, tokens: tuple[str, .
 
 
 def _pieces(folder: Path, name: str, side: Side, tokens: tuple[str, ...]) -> bytes:
-    """The SentencePiece model, which makes no pieces that the vocabulary has not, as JoeyNMT tells it."""
+    """The SentencePiece model, which makes no pieces that the vocabulary has not, as JoeyNMT tells it: others are
+    unused, unless they are one character or stand for more than text (SentencePieceProcessor::SetVocabulary)."""
+    from sentencepiece import sentencepiece_model_pb2
+
     path = find_model(folder, name, side)
+    protobuf: Any = sentencepiece_model_pb2
+    model = protobuf.ModelProto()
     try:
-        pieces: Any = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
-        pieces.SetVocabulary(list(tokens))  # gone since 0.2.2, with which JoeyNMT cannot run
-    except RuntimeError as error:
-        raise ImportedModelError(f"{path} is no SentencePiece model of subwords, or is cut short") from error
-    content: bytes = pieces.serialized_model_proto()
+        model.ParseFromString(path.read_bytes())
+        sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+    except (DecodeError, RuntimeError) as error:
+        raise ImportedModelError(f"{path} is no SentencePiece model, or is cut short") from error
+    known, piece_type = set(tokens), protobuf.ModelProto.SentencePiece
+    for piece in model.pieces:
+        if piece.type in (piece_type.NORMAL, piece_type.UNUSED):
+            is_used = piece.piece in known or len(piece.piece) == 1
+            piece.type = piece_type.NORMAL if is_used else piece_type.UNUSED
+    content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 

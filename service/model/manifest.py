@@ -149,6 +149,11 @@ class VocabularyFiles(_Part):
         return self
 
     @property
+    def shared_size(self) -> int:
+        """Ids below it are tokens of the source and of the target."""
+        return min(self.source_size, self.target_size)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Their names, each once."""
         named = (self.source, self.target, self.source_pieces, self.target_pieces)
