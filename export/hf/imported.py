@@ -14,8 +14,8 @@ from export.hf.weights import Weights
 @dataclass(frozen=True)
 class Imported:
     """A folder of another library, checked; its weights are read when they are needed. longest: tokens of a source, and
-    of a target where its decoding sets no lower limit; library: the package that the model is of; library_version: where
-    it is not that of this environment; library_folder: what the package is installed in, none: this environment;
+    of a target where its decoding sets no lower limit; library: the package that the model is of; library_version:
+    where it is not that of this environment; library_folder: what the package is installed in, none: this environment;
     original: the module that runs it (see `export.hf.original`)."""
 
     folder: Path

@@ -39,7 +39,8 @@ def plain(seed: int, size: int, alpha: float) -> list[tuple[tuple[int, ...], flo
         has_ended |= [target[-1] == END for target in alive]
         is_last = step + 1 == MAX_LENGTH
         for target, score in zip(alive, scores[best], strict=True):
-            if target.count(END) == 1 and target[-1] == END or is_last and END not in target:
+            is_first_end = target.index(END) == step if END in target else is_last
+            if is_first_end:
                 hypotheses.append((target, float(score)))
         if has_ended.all() or is_last:
             break
