@@ -189,15 +189,16 @@ class Recurrent(TranslationModel):
         return self._logits(torch.stack(all_attentional, 1))
 
     def _first_states(self, memory: Tensor, source_lengths: Tensor, number: int) -> Sequence[Tensor]:
-        """What the decoder starts from: as many as it has states, each (batch, hidden)."""
+        """What the decoder starts from: as many as it has states, each (batch, hidden). They are tensors of their own,
+        since one that is two inputs of a graph becomes one input."""
         hidden, one_way = self.config.hidden_size, self.config.encoder_hidden_size
         if self.initial is not None:
             summary = self._mean if self._initial_state == "mean" else self._last
             return torch.tanh(self.initial(summary(memory, source_lengths))).chunk(number, -1)
         if self._initial_state == "zero":
             return [memory.new_zeros(memory.shape[0], hidden) for _ in range(number)]
-        last = self._last(memory, source_lengths)
-        return [last[:, :one_way] if hidden == one_way else last for _ in range(number)]
+        last = self._last(memory, source_lengths)[:, : hidden if hidden == one_way else None]
+        return [last.clone() for _ in range(number)]
 
     def _last(self, memory: Tensor, source_lengths: Tensor) -> Tensor:
         """The encoder's last state in each direction, (batch, memory size)."""
