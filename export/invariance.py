@@ -25,7 +25,7 @@ def check_invariance(
     sources: some sentences, each ending in the end of the sentence; they are repeated to fill `num_rows`.
     """
     manifest = model.manifest
-    vocabulary_size = manifest.vocabulary.source_size
+    vocabulary_size = manifest.vocabulary.shared_size
     crowd = [sources[i % len(sources)] for i in range(num_rows)]
     width = manifest.padded(max(map(len, crowd)))
     rows = make_rows(crowd, width, num_steps, vocabulary_size, seed=0)

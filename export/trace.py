@@ -96,11 +96,12 @@ def encode_onnx(model: OnnxModel, rows: Rows) -> Outputs:
 def trace_onnx(
     model: OnnxModel, rows: Rows, *, capacity: int | None = None, stale: np.random.Generator | None = None
 ) -> Iterator[tuple[Ids, Outputs]]:
-    """For each step: candidate ids (batch, num_candidates) and every other output; of a growing state, the entry
-    that the step wrote. `stale` fills growing states with what another sentence might have left there."""
+    """For each step: candidate ids (batch, num_candidates) and every other output; of a growing state, the entry that
+    the step wrote. `stale` fills growing states with what another sentence might have left there. Equal states of the
+    encoder may be one array, and are copied."""
     manifest = model.manifest
     batch, width = rows.source_ids.shape
-    states: dict[str, Array] = dict(encode_onnx(model, rows))
+    states: dict[str, Array] = {name: value.copy() for name, value in encode_onnx(model, rows).items()}
     noise = tuple(state.name for state in manifest.states_of("noise"))
     for state in manifest.states_of("growing", "noise"):
         shape = state.shape(batch=batch, source_length=width, capacity=capacity or manifest.capacity)

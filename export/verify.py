@@ -74,7 +74,7 @@ def check_parity(
     or TokensDifferError."""
     check_states(torch_model.state_specs, model)
     manifest = model.manifest
-    wanted = torch_outputs(torch_model, grid, manifest.vocabulary.source_size, manifest.num_candidates)
+    wanted = torch_outputs(torch_model, grid, manifest.vocabulary.shared_size, manifest.num_candidates)
     return compare(wanted, model, grid, tolerance=tolerance)
 
 
@@ -92,7 +92,7 @@ def torch_outputs(
 def compare(wanted: Iterable[Outputs], model: OnnxModel, grid: Grid, *, tolerance: float = TOLERANCE) -> Parity:
     """What `torch_outputs` gave against both graphs, which get a padded source axis with garbage beyond each length.
     Raises AxesDifferError, ValuesDifferError or TokensDifferError."""
-    vocabulary_size = model.manifest.vocabulary.source_size
+    vocabulary_size = model.manifest.vocabulary.shared_size
     garbage = np.random.default_rng(0)
     differences: dict[str, Difference] = {}
     expected = iter(wanted)

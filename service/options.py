@@ -97,6 +97,7 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
         min_alternative_probability=options.min_alternative_expansion_prob,
         num_candidates=options.num_candidates,
         terms=_terms(options, texts, source),
+        length_norm=manifest.search.length_norm,
         beam_end=manifest.search.beam_end,
         forced_end=manifest.search.forced_end,
     )

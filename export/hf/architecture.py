@@ -1,4 +1,4 @@
-"""An architecture of transformers in our Transformer's terms: a configuration, and where each weight comes from.
+"""An architecture of another library in our models' terms: a configuration, and where each weight comes from.
 
 It reads shapes and names alone until a weight is asked for.
 """
@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.configuration import Activation, TransformerConfiguration
+from export.configuration import Activation, RecurrentConfiguration, TransformerConfiguration
 from export.errors import ImportedModelError
 from export.hf.limits import check_heads, check_size
 from export.hf.weights import Weights
+from export.models.build import build_model
+from export.models.recurrent import Recurrent
 from export.models.transformer import Transformer
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -37,6 +39,11 @@ class Origin:
     scale: float = 1.0
     rows: tuple[int, int | None] = (0, None)
 
+    def shape(self, weights: Weights) -> tuple[int, ...]:
+        """Of the parameter; raises ImportedModelError for a tensor that is not there."""
+        shapes = [weights.shape(part) for part in self.names]
+        return (len(range(sum(one[0] for one in shapes))[slice(*self.rows)]), *shapes[0][1:])
+
     def read(self, weights: Weights) -> Tensor:
         """The parameter in float32; raises ImportedModelError."""
         parts = [weights.read(name) for name in self.names]
@@ -49,14 +56,16 @@ class Origin:
 @dataclass(frozen=True)
 class Architecture:
     """Our configuration, the sizes of both vocabularies, where each parameter comes from, and the tensors of the
-    checkpoint that hold nothing else. impossible: tokens that have no probability at all."""
+    checkpoint that hold nothing else. impossible: tokens that have no probability at all. described_in: the file that
+    says of which shapes the tensors are."""
 
-    configuration: TransformerConfiguration
+    configuration: TransformerConfiguration | RecurrentConfiguration
     source_size: int
     target_size: int
     origins: dict[str, Origin]
     ignored: frozenset[str]
     impossible: tuple[int, ...] = ()
+    described_in: str = "config.json"
 
     def without(self, token_ids: tuple[int, ...]) -> Architecture:
         """The same with logits of minus infinity for some tokens, so that the probabilities of all others sum to 1."""
@@ -64,36 +73,40 @@ class Architecture:
 
     def with_output_bias(self) -> Architecture:
         """The same with a bias of zeros where the output layer has none: with one the product is an ONNX Gemm, which
-        reads a tied embedding as it lies; without one the graph would hold the embedding twice."""
+        reads a tied embedding as it lies; without one the graph would hold the embedding twice. A recurrent model has
+        one in any case."""
+        if isinstance(self.configuration, RecurrentConfiguration):
+            return self
         biased = self.configuration.model_copy(update={"output_bias": True})
         return replace(self, configuration=biased)
 
     def check(self, weights: Weights) -> None:
         """Raises ImportedModelError where our graphs cannot have such an architecture, and where the checkpoint lacks a
         tensor, or has one of another shape or too many."""
-        check_heads(self.configuration)
+        if isinstance(self.configuration, TransformerConfiguration):
+            check_heads(self.configuration)
         model = self.outline()
         check_size(model)
         wanted = {name: tuple(one.shape) for name, one in model.state_dict().items()}
         for name, shape in wanted.items():
             if (origin := self.origins.get(name)) is None:
                 continue  # a bias that is ours alone
-            shapes = [weights.shape(part) for part in origin.names]
-            found = (len(range(sum(one[0] for one in shapes))[slice(*origin.rows)]), *shapes[0][1:])
+            found = origin.shape(weights)
             if found != shape and tuple(size for size in found if size > 1) != shape:
                 raise ImportedModelError(
-                    f"{origin.names[0]} is {list(shapes[0])}, which does not fit {list(shape)}, as config.json has it"
+                    f"{origin.names[0]} is {list(weights.shape(origin.names[0]))}, which does not fit "
+                    f"{list(shape)}, as {self.described_in} has it"
                 )
         used = {part for origin in self.origins.values() for part in origin.names}
         if extra := sorted(weights.names - used - self.ignored):
-            raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its config.json says nothing")
+            raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its {self.described_in} says nothing")
 
-    def outline(self) -> Transformer:
+    def outline(self) -> Transformer | Recurrent:
         """The model without memory for its weights."""
         with torch.device("meta"):
-            return Transformer(self.configuration, self.target_size, self.source_size)
+            return build_model(self.configuration, self.target_size, self.source_size)
 
-    def load(self, weights: Weights) -> Transformer:
+    def load(self, weights: Weights) -> Transformer | Recurrent:
         """The model with the checkpoint's weights, each of which is in memory once."""
         model = self.outline()
         for name, tensor in model.state_dict().items():

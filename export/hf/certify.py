@@ -1,10 +1,11 @@
 """Makes the certificate of an imported version: its graphs against our model, and its translations against those of
-transformers itself, token for token."""
+the library that it comes from, token for token."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ def certify(
     short."""
     length = min(LONGEST_COMPARED, manifest.max_target_length)
     asks, sources = _readable(manifest, folder, _asks(manifest, sentences or BUILT_IN_SENTENCES))
-    originals = _originals(imported.folder, asks, length)
-    _require_same_sources(asks, sources, originals)
+    originals = _originals(imported, asks, length)
+    _require_same_sources(imported.library, asks, sources, originals)
     beams = {where: _beams(where, sources, length) for where in {float32_folder, folder}}
     files = [folder.with_name(f"expected-{i}") for i, _ in enumerate(_grids(imported, manifest))]
     separately(_record, imported, manifest, files)
@@ -80,7 +81,7 @@ def _at_most(lengths: Sequence[int], most: int) -> tuple[int, ...]:
 
 def _record(imported: Imported, manifest: Manifest, files: Sequence[Path]) -> None:
     model = imported.architecture.load(imported.weights)
-    sizes = manifest.vocabulary.source_size, manifest.num_candidates
+    sizes = manifest.vocabulary.shared_size, manifest.num_candidates
     for path, grid in zip(files, _grids(imported, manifest), strict=True):
         record(path, torch_outputs(model, grid, *sizes))
 
@@ -104,7 +105,7 @@ def _measure(
     for found, search in ((agreement, "greedy"), (float32_beams, f"beam {BEAM_SIZE}")):
         if found.num_identical < SMALLEST_AGREEMENT * found.num_sentences:
             raise TokensDifferError(
-                f"{found.num_identical} of {found.num_sentences} {search} translations are those of transformers"
+                f"{found.num_identical} of {found.num_sentences} {search} translations are those of {imported.library}"
             )
     targets, quantization, greedy = float32_targets, None, agreement
     if shipped is not float32:
@@ -120,7 +121,7 @@ def _measure(
         parity=parity,
         agreement=agreement,
         original=Original(
-            library=f"transformers {version('transformers')}",
+            library=f"{imported.library} {imported.library_version or version(imported.library)}",
             architecture=imported.architecture_name,
             greedy=greedy,
             beam=_agreement(compared.beams[folder], [one.beam for one in originals]),
@@ -160,14 +161,14 @@ def _asks(manifest: Manifest, sentences: Sequence[str]) -> list[Ask]:
     return [*(Ask(text, own_source, own_target) for text in sentences), *others]
 
 
-def _originals(folder: Path, asks: Sequence[Ask], length: int) -> list[Translation]:
+def _originals(imported: Imported, asks: Sequence[Ask], length: int) -> list[Translation]:
     asked = {
-        "folder": str(folder),
+        "folder": str(imported.folder),
         "texts": [asdict(ask) for ask in asks],
         "max_length": length,
         "beam_size": BEAM_SIZE,
     }
-    made = _run("export.hf.original", asked)
+    made = _run(imported.original, asked, imported.library_folder)
     return [
         Translation(tuple(one["source_ids"]), tuple(one["greedy"]), tuple(one["beam"]), one["text"]) for one in made
     ]
@@ -183,11 +184,13 @@ def _readable(manifest: Manifest, folder: Path, asks: Sequence[Ask]) -> tuple[li
     return [ask for ask, _ in taken], [source for _, source in taken]
 
 
-def _require_same_sources(asks: Sequence[Ask], sources: Sequence[Source], originals: Sequence[Translation]) -> None:
+def _require_same_sources(
+    library: str, asks: Sequence[Ask], sources: Sequence[Source], originals: Sequence[Translation]
+) -> None:
     for ask, source, original in zip(asks, sources, originals, strict=True):
         if source.ids != original.source_ids:
             raise TokensDifferError(
-                f"{ask.text!r} is read as {list(source.ids)}, by transformers as {list(original.source_ids)}"
+                f"{ask.text!r} is read as {list(source.ids)}, by {library} as {list(original.source_ids)}"
             )
 
 
@@ -208,9 +211,16 @@ def _beams(folder: Path, sources: Sequence[Source], length: int) -> list[list[in
     return made
 
 
-def _run(module: str, asked: dict[str, Any]) -> Any:
+def _run(module: str, asked: dict[str, Any], packages: Path | None = None) -> Any:
+    """The answer of a module that runs in a process of its own, which alone sees the packages in a folder."""
+    paths = [*([str(packages)] if packages else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(  # noqa: S603
-        (sys.executable, "-m", module), input=json.dumps(asked), capture_output=True, text=True, check=False
+        (sys.executable, "-m", module),
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} if packages else None,
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]

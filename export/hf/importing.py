@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from export.bundle import (
@@ -105,16 +106,36 @@ def import_model(
     PublishError, VersionExistsError or VerificationError; then nothing has been published.
     """
     signing_key = None if key is None else read_private_key(key)
-    name = name or re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    name = name or name_of(folder)
     number = free_version(model_store, name, version)
     imported = read(folder, longest)
     tokens = _with_languages(imported.tokenization, source_language, target_language)
     imported = replace(imported, tokenization=tokens)
+    return publish(imported, model_store, name, number, precision=precision, sentences=sentences, key=signing_key)
+
+
+def publish(
+    imported: Imported,
+    model_store: Path,
+    name: str,
+    version: int,
+    *,
+    precision: Precision,
+    sentences: Sequence[str],
+    key: Ed25519PrivateKey | None,
+) -> Path:
+    """Publish what an import has found as MODEL_STORE/NAME/VERSION, measured on the sentences, signed with the key;
+    raises as `import_model`."""
 
     def build(place: Path) -> None:
-        _build(place, imported, name, number, precision, sentences)
+        _build(place, imported, name, version, precision, sentences)
 
-    return place_version(model_store, name, number, build, key=signing_key)
+    return place_version(model_store, name, version, build, key=key)
+
+
+def name_of(folder: Path) -> str:
+    """The folder's own name, as the name of a model."""
+    return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
 
 
 def _with_languages(tokens: Tokenization, source: str | None, target: str | None) -> Tokenization:
@@ -155,7 +176,7 @@ def _write_float32(folder: Path, imported: Imported) -> None:
 
 def _write_int8(folder: Path, float32_folder: Path, imported: Imported) -> None:
     outline = imported.architecture.outline()
-    graphs = read_graphs(float32_folder, outline.state_specs, outline.vocabulary_size)
+    graphs = read_graphs(float32_folder, outline.state_specs, imported.tokenization.vocabulary.shared_size)
     write_graphs(folder, graphs.quantized(), imported.tokenization.files)
 
 
@@ -171,7 +192,7 @@ def _seal(folder: Path, imported: Imported, precision: Precision, name: str, ver
         format=1,
         name=name,
         version=version,
-        family="transformer",
+        family=imported.architecture.configuration.family,
         attention=outline.attention_description,
         precision=precision,
         source_language=tokens.source_language,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from export.configuration import TransformerConfiguration
 from export.errors import ImportedModelError
+from export.models.recurrent import Recurrent
 from export.models.transformer import Transformer
 from service.model.manifest import MAX_FILE_BYTES
 
 HEAD_MULTIPLE = 8
 """Units of a head of the decoder's self-attention: onnxruntime's GroupQueryAttention takes multiples alone."""
+OF_ENCODER = ("encoder", "upper_encoders.", "initial.", "attention.score.key.")
+"""How the names of what the encoder's graph alone has begin, whatever the family."""
 BYTES = 4
 """Of a float32."""
 
@@ -22,7 +25,7 @@ def check_heads(config: TransformerConfiguration) -> None:
         )
 
 
-def check_size(model: Transformer) -> None:
+def check_size(model: Transformer | Recurrent) -> None:
     """Raises ImportedModelError where the weights of one graph are more than a file holds; the model may be on the meta
     device."""
     most = MAX_FILE_BYTES / 1e9
@@ -33,12 +36,12 @@ def check_size(model: Transformer) -> None:
             )
 
 
-def graph_bytes(model: Transformer) -> tuple[int, int]:
+def graph_bytes(model: Transformer | Recurrent) -> tuple[int, int]:
     """Weights of the encoder's graph, which makes keys and values for the decoder's cross-attention, and of the
     decoder's."""
     sizes = {name: BYTES * tensor.numel() for name, tensor in model.state_dict().items()}
     source = sizes.pop("embedding.weight")
-    encoder = sum(size for name, size in sizes.items() if name.startswith("encoder_"))
+    encoder = sum(size for name, size in sizes.items() if name.startswith(OF_ENCODER))
     decoder = sum(sizes.values()) - encoder
     moved = sum(size for name, size in sizes.items() if ".cross_attention.projection." in name) * 2 // 3
     shared = source if model.config.shared_embedding else 0

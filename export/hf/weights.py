@@ -18,7 +18,10 @@ SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
 class Weights:
-    """What MODEL.safetensors, or pytorch_model.bin, or the parts that an index of either names, hold: by name."""
+    """What MODEL.safetensors, or pytorch_model.bin, or the parts that an index of either names, hold: by name.
+    described_in: the file that says which there are."""
+
+    described_in = "config.json"
 
     def __init__(self, folder: Path) -> None:
         """Raises ImportedModelError where there are none, and for a file that is damaged or cut short."""
@@ -61,7 +64,7 @@ class Weights:
         """Raises ImportedModelError for a tensor that is not there."""
         if name not in self._shapes:
             raise ImportedModelError(
-                f"the checkpoint has no {name}: it is of another architecture than its config.json"
+                f"the checkpoint has no {name}: it is of another architecture than its {self.described_in}"
             )
         return self._shapes[name]
 

@@ -8,13 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Sinusoids = Literal["tensor2tensor", "vaswani"]
+Sinusoids = Literal["tensor2tensor", "vaswani", "alternating"]
 
 
 def sinusoidal_positions(length: int, hidden: int, rates: Sinusoids = "tensor2tensor") -> Tensor:
-    """(length, hidden) position encodings, all sines before all cosines. Their rates fall from 1 to 1 / 10,000 in
-    hidden / 2 steps in the paper (Vaswani et al. 2017, section 3.5), in one fewer in tensor2tensor."""
+    """(length, hidden) position encodings, all sines before all cosines, or in turn. Their rates fall from 1 to
+    1 / 10,000 in hidden / 2 steps in the paper (Vaswani et al. 2017, section 3.5), in one fewer in tensor2tensor."""
     half = hidden // 2
+    if rates == "alternating":
+        falling = torch.arange(0, hidden, 2, device="cpu") * (-math.log(10_000.0) / hidden)
+        angles = torch.arange(length, device="cpu")[:, None] * torch.exp(falling)
+        return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
     if rates == "vaswani":
         places = torch.arange(length, dtype=torch.float64, device="cpu")
         angles = places[:, None] / 10_000.0 ** (torch.arange(half, dtype=torch.float64, device="cpu") / half)

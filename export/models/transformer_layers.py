@@ -61,9 +61,10 @@ class FeedForward(nn.Module):
 class _Layer(nn.Module):
     """Sublayers with a residual connection around each, normed before (Xiong et al. 2020) or after it."""
 
-    def __init__(self, config: TransformerConfiguration) -> None:
+    def __init__(self, config: TransformerConfiguration, residual_scale: float) -> None:
         super().__init__()
         self.config = config
+        self.residual_scale = residual_scale
         self.dropout = nn.Dropout(config.dropout)
 
     def _attention(self, num_heads: int) -> MultiHeadAttention:
@@ -79,15 +80,17 @@ class _Layer(nn.Module):
     def _before(self, norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x) if self.config.norm_position == "before" else x
 
-    def _after(self, norm: nn.Module, x: Tensor) -> Tensor:
-        return x if self.config.norm_position == "before" else norm(x)
+    def _after(self, norm: nn.Module, x: Tensor, added: Tensor) -> Tensor:
+        """x, scaled (Wang et al. 2022, DeepNet), with what a sublayer adds."""
+        total = (x if self.residual_scale == 1.0 else x * self.residual_scale) + added
+        return total if self.config.norm_position == "before" else norm(total)
 
 
 class EncoderLayer(_Layer):
     """Self-attention and feed-forward over (batch, source_length, hidden)."""
 
     def __init__(self, config: TransformerConfiguration) -> None:
-        super().__init__(config)
+        super().__init__(config, config.encoder_residual_scale or config.residual_scale)
         self.self_attention_norm = make_norm(config)
         self.self_attention = self._attention(config.encoder_num_heads or config.num_heads)
         self.feed_forward_norm = make_norm(config)
@@ -97,16 +100,16 @@ class EncoderLayer(_Layer):
         """visible and position_bias broadcast to (batch, heads, source_length, source_length)."""
         norm = self.self_attention_norm
         attended = self.self_attention(self._before(norm, x), visible, position_bias=position_bias)
-        x = self._after(norm, x + self.dropout(attended))
+        x = self._after(norm, x, self.dropout(attended))
         norm = self.feed_forward_norm
-        return self._after(norm, x + self.dropout(self.feed_forward(self._before(norm, x))))
+        return self._after(norm, x, self.dropout(self.feed_forward(self._before(norm, x))))
 
 
 class DecoderLayer(_Layer):
     """Causal self-attention, cross-attention and feed-forward."""
 
     def __init__(self, config: TransformerConfiguration) -> None:
-        super().__init__(config)
+        super().__init__(config, config.residual_scale)
         self.self_attention_norm = make_norm(config)
         self.self_attention = self._attention(config.num_heads)
         self.cross_attention_norm = make_norm(config)
@@ -120,12 +123,12 @@ class DecoderLayer(_Layer):
         """All positions of x (batch, target_length, hidden) at once, for training."""
         norm = self.self_attention_norm
         attended = self.self_attention(self._before(norm, x), causal, position_bias=position_bias)
-        x = self._after(norm, x + self.dropout(attended))
+        x = self._after(norm, x, self.dropout(attended))
         norm = self.cross_attention_norm
         attended = self.cross_attention(self._before(norm, x), source_visible, memory)
-        x = self._after(norm, x + self.dropout(attended))
+        x = self._after(norm, x, self.dropout(attended))
         norm = self.feed_forward_norm
-        return self._after(norm, x + self.dropout(self.feed_forward(self._before(norm, x))))
+        return self._after(norm, x, self.dropout(self.feed_forward(self._before(norm, x))))
 
     def step(
         self,
@@ -143,7 +146,7 @@ class DecoderLayer(_Layer):
         attended, new_keys, new_values = self.self_attention.step_self(
             self._before(norm, x), states[keys], states[values], positions, position_bias
         )
-        x = self._after(norm, x + attended)
+        x = self._after(norm, x, attended)
         norm = self.cross_attention_norm
         attended, weights = self.cross_attention.step_cross(
             self._before(norm, x),
@@ -151,7 +154,7 @@ class DecoderLayer(_Layer):
             states[f"cross_values_{layer}"],
             source_visible,
         )
-        x = self._after(norm, x + attended)
+        x = self._after(norm, x, attended)
         norm = self.feed_forward_norm
-        x = self._after(norm, x + self.feed_forward(self._before(norm, x)))
+        x = self._after(norm, x, self.feed_forward(self._before(norm, x)))
         return x, weights, {keys: new_keys, values: new_values}

@@ -59,6 +59,7 @@ def decoding_by(manifest: Manifest, *, max_length: int, beam_size: int, prefix: 
         beam_size=beam_size,
         prefix=tuple(prefix),
         length_penalty=manifest.search.length_penalty,
+        length_norm=manifest.search.length_norm,
         beam_end=manifest.search.beam_end,
         forced_end=manifest.search.forced_end,
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Literal, NamedTuple
 
-BeamEnd = Literal["patience", "full", "improvement", "bound"]
+BeamEnd = Literal["patience", "full", "improvement", "bound", "places"]
+LengthNorm = Literal["length", "gnmt"]
 
 
 class FinishReason(Enum):
@@ -55,17 +56,19 @@ class Decoding:
     """How a target is searched for.
 
     max_length counts target tokens, prefix and end of the sentence included. With a min_length equal to it the sentence
-    never ends, so that there are exactly so many. prefix is forced; it may hold the end of
-    the sentence as its last token. resumed are the first tokens of the target, prefix included, with their
-    log-probabilities, where another engine has made them already. terms are what a target must hold, each in one of its
-    phrases. num_candidates is how many tokens every step reports. beam_end is when a beam search ends, as the manifest
-    has it. With forced_end a target that reaches max_length has the end of the sentence as its last token.
+    never ends, so that there are exactly so many. prefix is forced; it may hold the end of the sentence as its last
+    token. resumed are the first tokens of the target, prefix included, with their log-probabilities, where another
+    engine has made them already. terms are what a target must hold, each in one of its phrases. num_candidates is how
+    many tokens every step reports. beam_end is when a beam search ends, as the manifest has it; length_norm is what
+    length_penalty is a power of. With forced_end a target that reaches max_length has the end of the sentence as its
+    last token.
     """
 
     max_length: int
     beam_size: int = 1
     num_hypotheses: int = 1
     length_penalty: float = 1.0
+    length_norm: LengthNorm = "length"
     coverage_penalty: float = 0.0
     patience: float = 1.0
     min_length: int = 0

@@ -35,7 +35,8 @@ StateKind = Literal["constant", "carried", "growing", "noise"]
 Precision = Literal["fp32", "int8"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 TokenId = Annotated[int, Field(ge=0)]
-LanguageCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$")]
+LANGUAGE_CODE = r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$"
+LanguageCode = Annotated[str, StringConstraints(pattern=LANGUAGE_CODE)]
 """Narrow enough that an error may name it."""
 
 
@@ -103,10 +104,11 @@ class VocabularyFiles(_Part):
     """The files of a tokenizer and the ids of the special tokens; source and target may be the same file.
 
     kind: "sentencepiece" is a SentencePiece model whose ids are the model's; "pieces" one whose pieces have other ids,
-    which source_pieces and target_pieces (JSON objects) tell; "tokenizers" the JSON of the library of that name.
+    which source_pieces and target_pieces (JSON objects) tell; "tokenizers" the JSON of the library of that name;
+    "table" a table of words or characters (`service.model.table_vocabulary`).
     """
 
-    kind: Literal["sentencepiece", "pieces", "tokenizers"] = "sentencepiece"
+    kind: Literal["sentencepiece", "pieces", "tokenizers", "table"] = "sentencepiece"
     source: FileName
     target: FileName
     source_pieces: FileName | None = None
@@ -117,6 +119,7 @@ class VocabularyFiles(_Part):
     end_id: TokenId
     unknown_id: TokenId | None = Field(None, description="of a kind other than sentencepiece, which knows its own")
     control_ids: tuple[TokenId, ...] = Field((), description="of the kind pieces: tokens that stand for no text")
+    lowercase: tuple[Side, ...] = Field((), description="of the kind pieces: whose texts are read in lower case")
     source_prefix: tuple[TokenId | LanguageToken, ...] = Field((), description="tokens before those of every source")
     source_suffix: tuple[TokenId | LanguageToken, ...] | None = Field(
         None, description="tokens after those of every source; none: the end of the sentence"
@@ -146,6 +149,11 @@ class VocabularyFiles(_Part):
         return self
 
     @property
+    def shared_size(self) -> int:
+        """Ids below it are tokens of the source and of the target."""
+        return min(self.source_size, self.target_size)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Their names, each once."""
         named = (self.source, self.target, self.source_pieces, self.target_pieces)
@@ -157,12 +165,16 @@ class Search(_Part):
 
     beam_end: when a beam search ends. "patience": after beam_size * patience hypotheses (CTranslate2); "full": once
     beam_size hypotheses have ended; "improvement": once the best live one, by its score as it is now, is no better than
-    the last of the best beam_size that have ended; "bound": the same by the best score that it could ever have. The
-    last three are transformers' early_stopping of true, false and "never".
+    the last of the best beam_size that have ended; "bound": the same by the best score that it could ever have. These
+    three are transformers' early_stopping of true, false and "never". "places": once a hypothesis has ended at
+    each place of the ranking; one that has ended keeps its place, and goes on beyond its end (JoeyNMT).
+    length_norm: what a score's log-probability is divided by, to the power of the length penalty: the "length", or
+    (5 + length) / 6 (Wu et al. 2016, equation 14: "gnmt").
     """
 
-    beam_end: Literal["patience", "full", "improvement", "bound"] = "patience"
+    beam_end: Literal["patience", "full", "improvement", "bound", "places"] = "patience"
     length_penalty: NonNegativeFloat = Field(1.0, description="where a request sets none")
+    length_norm: Literal["length", "gnmt"] = "length"
     min_length: NonNegativeInt = Field(0, description="tokens before the end of the sentence")
     no_repeat_ngram_size: NonNegativeInt = Field(
         0, description="no sequence of so many tokens comes twice; 0: no limit"

@@ -27,6 +27,7 @@ class PieceVocabulary:
         unknown_id: int,
         control_ids: Collection[int],
         languages_in_text: bool = False,
+        lowercase: bool = False,
         where: str = "the vocabulary",
     ) -> None:
         """size: ids are below it. Raises VocabularyError for damaged contents."""
@@ -44,13 +45,14 @@ class PieceVocabulary:
         self._unknown_id = unknown_id
         self._controls = frozenset(control_ids)
         self._languages_in_text = languages_in_text
+        self._lowercase = lowercase
 
     def encode(self, text: str) -> list[int]:
         """Token ids, without those around the text."""
         named: list[str] = []
         if self._languages_in_text and (match := LANGUAGE.match(text)) is not None:
             named, text = [match.group()], text[match.end() :]
-        pieces: list[str] = [*named, *self._pieces.encode(text, out_type=str)]
+        pieces: list[str] = [*named, *self._pieces.encode(self._cased(text), out_type=str)]
         return [self._ids.get(piece, self._unknown_id) for piece in pieces]
 
     def decode(self, ids: Sequence[int], masked: Mapping[int, str] = NOTHING_MASKED) -> str:  # noqa: ARG002
@@ -78,7 +80,7 @@ class PieceVocabulary:
 
     def normalized_bytes(self, text: str) -> int:
         """UTF-8 bytes of a text as it is normalized before it is cut."""
-        normalized: str = self._pieces.normalize(text)
+        normalized: str = self._pieces.normalize(self._cased(text))
         return len(normalized.replace("\u2581", " ").encode())
 
     @property
@@ -90,3 +92,6 @@ class PieceVocabulary:
         """Raises VocabularyError where a token is not the piece that the manifest says."""
         if self._spelled.get(token_id) != piece:
             raise VocabularyError(f"the vocabulary does not have {piece!r} as token {token_id}, as the manifest says")
+
+    def _cased(self, text: str) -> str:
+        return text.lower() if self._lowercase else text

@@ -24,7 +24,7 @@ front ("##"), all but the last have it behind ("@@"), or every piece is a word."
 
 class VocabularyTable(BaseModel):
     """tokens: by id; those of `controls` stand for no text. replace: texts in place of characters, before anything is
-    looked up; normalization comes first."""
+    looked up; normalization comes first, then lowercase. A mark of characters stands for a space."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,6 +36,7 @@ class VocabularyTable(BaseModel):
     marker: Marker = "none"
     mark: str = ""
     normalization: Literal["NFC", "NFD", "NFKC", "NFKD"] | None = None
+    lowercase: bool = False
     replace: dict[Annotated[str, StringConstraints(min_length=1, max_length=1)], str] = Field(default_factory=dict)
 
 
@@ -63,7 +64,8 @@ class TableVocabulary:
         """Token ids, without begin and end. Runs of white space count as one space, or none at either end."""
         words = self._normalized(text).split()
         if self._table.kind == "characters":
-            return [self._ids.get(character, self.unknown_id) for character in " ".join(words)]
+            spaced = (self._table.mark or " ").join(words)
+            return [self._ids.get(character, self.unknown_id) for character in spaced]
         return [token_id for word in words for token_id in self._pieces(word)]
 
     def decode(self, ids: Sequence[int], masked: Mapping[int, str] = NOTHING_MASKED) -> str:
@@ -107,7 +109,8 @@ class TableVocabulary:
 
     def _normalized(self, text: str) -> str:
         form = self._table.normalization
-        return (unicodedata.normalize(form, text) if form else text).translate(self._replace)
+        normalized = unicodedata.normalize(form, text) if form else text
+        return (normalized.lower() if self._table.lowercase else normalized).translate(self._replace)
 
     def _pieces(self, word: str) -> list[int]:
         """The longest piece that fits, again and again (Wu et al. 2016, section 4.1, as BERT's WordPiece does it);
@@ -135,7 +138,7 @@ class TableVocabulary:
         tokens = [self._table.tokens[token_id] for token_id in ids if token_id not in self._controls]
         marker, mark = self._table.marker, self._table.mark
         if self._table.kind == "characters":
-            return "".join(tokens)
+            return "".join(tokens).replace(mark or " ", " ")
         if marker == "word_start":
             return "".join(tokens).replace(mark, " ")
         if marker == "continuation":

@@ -148,6 +148,7 @@ def open_texts(manifest: Manifest, folder: Path, contents: Mapping[str, bytes] =
             unknown_id=files.unknown_id,
             control_ids=files.control_ids,
             languages_in_text=files.languages_in_text,
+            lowercase=side in files.lowercase,
             where=str(path),
         )
 

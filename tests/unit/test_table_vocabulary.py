@@ -77,3 +77,11 @@ def test_a_damaged_table_is_refused(tmp_path):
     vocabulary = table(tmp_path, **CHARACTERS)
     with pytest.raises(VocabularyError, match="'b' as token 3"):
         vocabulary.require(3, "b")
+
+
+def test_a_mark_of_characters_stands_for_a_space_and_case_is_lowered(tmp_path):
+    tokens = ["<s>", "<unk>", "▁", "a", "b"]
+    vocabulary = table(tmp_path, kind="characters", tokens=tokens, mark="▁", lowercase=True)
+    assert vocabulary.encode("A  bC") == [3, 2, 4, 1]
+    assert vocabulary.decode([3, 2, 4, 0]) == "a b"
+    assert vocabulary.normalized_bytes("A b") == 3

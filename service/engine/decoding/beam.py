@@ -130,7 +130,8 @@ class BeamSearch:
         decoding = self._decoding
         if len(self._ended) < decoding.num_hypotheses or decoding.coverage_penalty < 0.0:
             return False
-        bound = max(one.log_probability for one in self._live) / decoding.max_length**decoding.length_penalty
+        best = max(one.log_probability for one in self._live)
+        bound = self._continuation.normalized(best, decoding.max_length)
         return bool(self._best_ended()[decoding.num_hypotheses - 1].score >= bound)
 
     def _best_ended(self) -> list[Hypothesis]:
@@ -140,6 +141,10 @@ class BeamSearch:
         """The ended hypotheses that may still become the best."""
         return self._best_ended()[:1]
 
+    def _contenders(self) -> Sequence[Live]:
+        """The live hypotheses that may still become the best."""
+        return self._live
+
     def rank(self, ended: Hypothesis) -> tuple[float, ...]:
         """Smaller for what is better."""
         return (-ended.score,)
@@ -148,12 +153,13 @@ class BeamSearch:
         if not self._live:
             best = self._best_ended()
             return Advance((), (), best[0].tokens[self._num_settled :], hypotheses=tuple(best))
-        targets = [one.target for one in self._live]
-        first = max(self._live, key=lambda one: one.log_probability).target
+        contenders = self._contenders()
+        targets = [one.target for one in contenders]
+        first = max(contenders, key=lambda one: one.log_probability).target
         winners = [one.tokens for one in self._winners()]
         settled = common_length([*targets, *winners], start=self._num_settled)
         new, self._num_settled = first[self._num_settled : settled], settled
-        token_ids = tuple(target[-1].token_id for target in targets)
+        token_ids = tuple(one.target[-1].token_id for one in self._live)
         return Advance(parents, token_ids, new, tentative=first[settled:])
 
 

@@ -79,13 +79,19 @@ class Continuation:
         return FinishReason.MAX_LENGTH if len(target) == self.decoding.max_length else None
 
     def score(self, target: Target, log_probability: float) -> float:
-        """What hypotheses are ranked by: log_probability, of what follows the prefix, over the length, the end of the
-        sentence included, to the power of the length penalty (Wu et al. 2016, section 7, as CTranslate2 has it), and
-        the coverage penalty."""
-        score: float = log_probability / len(target) ** self.decoding.length_penalty
+        """What hypotheses are ranked by: log_probability, of what follows the prefix, normalized by the length, the end
+        of the sentence included, and the coverage penalty."""
+        score = self.normalized(log_probability, len(target))
         if self.decoding.coverage_penalty:
             score += self.decoding.coverage_penalty * coverage(target)
         return score
+
+    def normalized(self, log_probability: float, length: int) -> float:
+        """A log-probability over the length to the power of the length penalty (Wu et al. 2016, section 7, as
+        CTranslate2 has it), or over (5 + length) / 6 as in the paper."""
+        norm = (5 + length) / 6 if self.decoding.length_norm == "gnmt" else length
+        normalized: float = log_probability / norm**self.decoding.length_penalty
+        return normalized
 
     def hypothesis(self, target: Target, finish_reason: FinishReason) -> Hypothesis:
         """A target that has ended."""

@@ -43,8 +43,8 @@ class FullBeamSearch(BeamSearch):
         if decoding.beam_end == "full":
             return True
         length = decoding.max_length if decoding.beam_end == "bound" else len(self._live[0].target)
-        best = max(one.log_probability for one in self._live) / length**decoding.length_penalty
-        return bool(best <= kept[-1].score)
+        best = max(one.log_probability for one in self._live)
+        return self._continuation.normalized(best, length) <= kept[-1].score
 
     @property
     def _kept(self) -> list[Hypothesis]:

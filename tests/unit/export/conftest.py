@@ -74,8 +74,36 @@ num_decoder_layers = 2
 alignment_layer = 1
 dropout = 0.0
 """,
+    "alternating": """
+family = "transformer"
+hidden_size = 32
+num_heads = 2
+feed_forward_size = 48
+norm_position = "after"
+final_norm = false
+sinusoids = "alternating"
+residual_scale = 1.3
+encoder_residual_scale = 0.8
+num_encoder_layers = 1
+num_decoder_layers = 2
+alignment_layer = 1
+dropout = 0.0
+""",
     "lstm": 'family = "recurrent"\ncell = "lstm"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.2\n',
     "gru": 'family = "recurrent"\ncell = "gru"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.0\n',
+    "layered": RECURRENT
+    + """encoder_cell = "gru"
+embedding_size = 16
+encoder_embedding_size = 20
+num_encoder_layers = 2
+num_decoder_layers = 2
+initial_state = "copy"
+input_feeding = false
+attentional_bias = true
+shared_embedding = false
+tied_output = false
+""",
+    "from_zero": RECURRENT + 'initial_state = "zero"\nnum_decoder_layers = 2\n',
     "none": RECURRENT + 'attention = "none"\n',
     **{score: f'{RECURRENT}[model.attention]\nscore = "{score}"\n' for score in SCORES},
     "local_m": RECURRENT + '[model.attention]\nspan = "local_m"\nwindow = 3\n',

@@ -1,0 +1,138 @@
+"""From a folder that JoeyNMT's training made to a version in the model store, in the way of `export.hf.importing`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from export.bundle import LENGTH_MULTIPLE
+from export.errors import ImportedModelError
+from export.hf.architecture import Architecture
+from export.hf.imported import Imported
+from export.hf.importing import DEFAULT_LONGEST, name_of, publish
+from export.hf.search import Decoding
+from export.hf.weights import Weights
+from export.joeynmt import recurrent, transformer
+from export.joeynmt.checkpoint import Checkpoint, find_checkpoint
+from export.joeynmt.configuration import (
+    CONFIGURATION_FILE,
+    Configuration,
+    Model,
+    RecurrentDecoder,
+    RecurrentEncoder,
+    TransformerDecoder,
+    TransformerEncoder,
+    read_configuration,
+)
+from export.joeynmt.vocabulary import read_tokenization
+from export.placing import free_version
+from export.sign import read_private_key
+from service.model.manifest import Precision, Search
+
+MOST_POSITIONS = 5000 // LENGTH_MULTIPLE * LENGTH_MULTIPLE
+"""JoeyNMT's Transformer has sinusoids for 5000."""
+LIBRARY = "joeynmt"
+INSTALL = (
+    "pip install --target joeynmt-library --no-deps joeynmt==2.3.0 sentencepiece==0.2.1 subword-nmt "
+    "'importlib-metadata<9' zipp"
+)
+"""Without its dependencies, which would bring a protobuf that is too old for what serves; with the last SentencePiece
+that it can run with."""
+
+
+def read(folder: Path, library: Path, longest: int = DEFAULT_LONGEST) -> Imported:
+    """What the folder holds, for sources and targets of at most `longest` tokens, to be compared with the JoeyNMT that
+    is installed in another one; raises ImportedModelError. Nothing is written."""
+    installed = _version_in(library)
+    if not folder.is_dir():
+        raise ImportedModelError(f"{folder} is no folder; it is the model_dir of JoeyNMT's training that is imported")
+    config = read_configuration(folder)
+    weights = Checkpoint(find_checkpoint(folder, config.testing.load_model))
+    longest = min(longest, MOST_POSITIONS)
+    architecture = _described(config.model, weights, -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+    architecture.check(weights)
+    return Imported(
+        folder,
+        _name(config.model),
+        architecture,
+        weights,
+        _decoding(config),
+        read_tokenization(folder, config.data, architecture.source_size, architecture.target_size),
+        longest,
+        library=LIBRARY,
+        library_version=installed,
+        library_folder=library.resolve(),
+        original="export.joeynmt.original",
+    )
+
+
+def import_model(
+    folder: Path,
+    library: Path,
+    *,
+    model_store: Path,
+    name: str | None = None,
+    version: int | None = None,
+    precision: Precision = "fp32",
+    longest: int = DEFAULT_LONGEST,
+    sentences: Sequence[str] = (),
+    key: Path | None = None,
+) -> Path:
+    """Publish a folder as MODEL_STORE/NAME/VERSION; the version's folder. library: what JoeyNMT is installed in; other
+    arguments and errors are those of `export.hf.importing.import_model`."""
+    signing_key = None if key is None else read_private_key(key)
+    name = name or name_of(folder)
+    number = free_version(model_store, name, version)
+    imported = read(folder, library, longest)
+    return publish(imported, model_store, name, number, precision=precision, sentences=sentences, key=signing_key)
+
+
+def _version_in(library: Path) -> str:
+    """Of the JoeyNMT in a folder; raises ImportedModelError."""
+    for found in distributions(name=LIBRARY, path=[str(library)]):
+        return found.version
+    raise ImportedModelError(f"{library} has no JoeyNMT, with which an import is compared; install it there: {INSTALL}")
+
+
+def _described(model: Model, weights: Weights, longest: int) -> Architecture:
+    try:
+        match model.encoder, model.decoder:
+            case RecurrentEncoder() as encoder, RecurrentDecoder() as decoder:
+                return recurrent.describe(model, encoder, decoder, weights, longest)
+            case TransformerEncoder() as encoder, TransformerDecoder() as decoder:
+                return transformer.describe(model, encoder, decoder, weights, longest).with_output_bias()
+    except ValidationError as error:
+        raise ImportedModelError(f"{CONFIGURATION_FILE} is not supported: {error.errors()[0]['msg']}") from error
+    raise ImportedModelError(
+        f"model.encoder.type is {model.encoder.type} and model.decoder.type is {model.decoder.type}, "
+        "which is not supported"
+    )
+
+
+def _name(model: Model) -> str:
+    if isinstance(model.decoder, RecurrentDecoder):
+        return f"{model.decoder.rnn_type.upper()} with attention of {model.decoder.attention.capitalize()}"
+    return "Transformer"
+
+
+def _decoding(config: Configuration) -> Decoding:
+    """As joeynmt.search has it: no target is empty, and none has tokens that only stand for something else."""
+    symbols, testing = config.data.special_symbols, config.testing
+    suppressed = {symbols.bos_id, symbols.pad_id, *(() if testing.generate_unk else (symbols.unk_id,))}
+    return Decoding(
+        search=Search(
+            beam_end="places",
+            length_penalty=max(testing.beam_alpha, 0.0),
+            length_norm="gnmt",
+            min_length=1,
+            suppressed_ids=tuple(sorted(suppressed)),
+        ),
+        begin_id=symbols.bos_id,
+        end_id=symbols.eos_id,
+        forced_id=None,
+        impossible_ids=(),
+        longest=testing.max_output_length if testing.max_output_length > 0 else None,
+    )
