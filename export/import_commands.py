@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
@@ -12,6 +13,7 @@ def add_import(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("import", help="publish a model that others made")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     _add_hf(kinds)
+    _add_marian(kinds)
     _add_onnx(kinds)
 
 
@@ -49,8 +51,35 @@ def _add_hf(kinds: Commands[argparse.ArgumentParser]) -> None:
         "hf", help="a folder of transformers: MarianMT, M2M100 and NLLB, T5 and mT5, BART and mBART"
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="as save_pretrained or `hf download` makes it")
+    _add_options(parser, named_after="the folder's")
+    parser.set_defaults(run=_import_hf)
+
+
+def _add_marian(kinds: Commands[argparse.ArgumentParser]) -> None:
+    parser = kinds.add_parser("marian", help="a model of Marian NMT: a Transformer, or a student with an SSRU decoder")
+    parser.add_argument("model", type=Path, metavar="MODEL.npz", help="as Marian's training saves it")
+    parser.add_argument(
+        "--vocab",
+        type=Path,
+        nargs=2,
+        required=True,
+        metavar=("SOURCE.spm", "TARGET.spm"),
+        help="its SentencePiece models; the same one twice where both languages share it",
+    )
+    parser.add_argument(
+        "--normalize",
+        type=float,
+        default=0.0,
+        metavar="ALPHA",
+        help="beams are ranked by log-probability / length ** ALPHA, as in its decoder.yml (default: 0, as Marian's)",
+    )
+    _add_options(parser, named_after="the file's")
+    parser.set_defaults(run=_import_marian)
+
+
+def _add_options(parser: argparse.ArgumentParser, *, named_after: str) -> None:
     parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="(default: %(default)s)")
-    parser.add_argument("--name", help="of the model (default: the folder's)")
+    parser.add_argument("--name", help=f"of the model (default: {named_after})")
     parser.add_argument("--version", type=int, help="(default: the next free number)")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="fp32", help="(default: %(default)s)")
     parser.add_argument(
@@ -62,26 +91,40 @@ def _add_hf(kinds: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--target-language", metavar="CODE", help="in the same way")
     parser.add_argument("--sentences", type=Path, metavar="FILE", help="to compare on, one a line (default: built in)")
     parser.add_argument("--key", type=Path, metavar="PRIVATE.pem", help="sign the version with it")
-    parser.set_defaults(run=_import_hf)
 
 
 def _import_hf(options: argparse.Namespace) -> int:
     from export.hf.importing import import_model
+
+    return _report(import_model(options.folder, **_given(options)))
+
+
+def _import_marian(options: argparse.Namespace) -> int:
+    from export.marian.importing import import_marian
+
+    source, target = options.vocab
+    return _report(import_marian(options.model, (source, target), normalize=options.normalize, **_given(options)))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What `_add_options` adds, as an import takes it."""
+    lines = options.sentences.read_text(encoding="utf-8").splitlines() if options.sentences else []
+    return {
+        "model_store": options.model_store,
+        "name": options.name,
+        "version": options.version,
+        "precision": options.precision,
+        "longest": options.max_length,
+        "source_language": options.source_language,
+        "target_language": options.target_language,
+        "sentences": [line for line in lines if line.strip()],
+        "key": options.key,
+    }
+
+
+def _report(folder: Path) -> int:
     from service.model.certificate import read_certificate
 
-    lines = options.sentences.read_text(encoding="utf-8").splitlines() if options.sentences else []
-    folder = import_model(
-        options.folder,
-        model_store=options.model_store,
-        name=options.name,
-        version=options.version,
-        precision=options.precision,
-        longest=options.max_length,
-        source_language=options.source_language,
-        target_language=options.target_language,
-        sentences=[line for line in lines if line.strip()],
-        key=options.key,
-    )
     original = read_certificate(folder / "certificate.json").original
     assert original is not None
     print(

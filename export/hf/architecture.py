@@ -82,11 +82,14 @@ class Architecture:
             found = (len(range(sum(one[0] for one in shapes))[slice(*origin.rows)]), *shapes[0][1:])
             if found != shape and tuple(size for size in found if size > 1) != shape:
                 raise ImportedModelError(
-                    f"{origin.names[0]} is {list(shapes[0])}, which does not fit {list(shape)}, as config.json has it"
+                    f"{origin.names[0]} is {list(shapes[0])}, which does not fit {list(shape)}, "
+                    f"as {weights.configuration} has it"
                 )
         used = {part for origin in self.origins.values() for part in origin.names}
         if extra := sorted(weights.names - used - self.ignored):
-            raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its config.json says nothing")
+            raise ImportedModelError(
+                f"the checkpoint has {extra[0]}, of which its {weights.configuration} says nothing"
+            )
 
     def outline(self) -> Transformer:
         """The model without memory for its weights."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from export.hf.architecture import Architecture
 from export.hf.search import Decoding
@@ -12,8 +15,25 @@ from export.hf.weights import Weights
 
 
 @dataclass(frozen=True)
+class Library:
+    """The library that a model comes from, with whose translations ours are compared.
+
+    distribution: the name that it is installed by. module: what `python -m` runs to translate with it, which reads and
+    writes as `export.hf.original` does; asked: what it is told besides.
+    """
+
+    distribution: str = "transformers"
+    module: str = "export.hf.original"
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        return f"{self.distribution} {version(self.distribution)}"
+
+
+@dataclass(frozen=True)
 class Imported:
-    """A folder of transformers, checked; its weights are read when they are needed. longest: tokens of a source, and of
+    """A model that others made, checked; its weights are read when they are needed. longest: tokens of a source, and of
     a target where its decoding sets no lower limit."""
 
     folder: Path
@@ -23,3 +43,4 @@ class Imported:
     decoding: Decoding
     tokenization: Tokenization
     longest: int
+    library: Library = Library()

@@ -20,6 +20,9 @@ SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 class Weights:
     """What MODEL.safetensors, or pytorch_model.bin, or the parts that an index of either names, hold: by name."""
 
+    configuration = "config.json"
+    """What says how they belong together."""
+
     def __init__(self, folder: Path) -> None:
         """Raises ImportedModelError where there are none, and for a file that is damaged or cut short."""
         self._folder = folder
@@ -61,7 +64,7 @@ class Weights:
         """Raises ImportedModelError for a tensor that is not there."""
         if name not in self._shapes:
             raise ImportedModelError(
-                f"the checkpoint has no {name}: it is of another architecture than its config.json"
+                f"the checkpoint has no {name}: it is of another architecture than its {self.configuration}"
             )
         return self._shapes[name]
 

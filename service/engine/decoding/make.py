@@ -8,20 +8,24 @@ from service.engine.decoding.beam import BeamSearch
 from service.engine.decoding.continuation import Continuation, Target
 from service.engine.decoding.full_beam import FullBeamSearch
 from service.engine.decoding.lines import Alternatives, Best, Lines
+from service.engine.decoding.narrowing import NarrowingBeamSearch
 from service.engine.decoding.sampling import Draw
 from service.engine.decoding.search import Search
 from service.engine.decoding.staying import StayingBeamSearch
 from service.engine.decoding.terms import ConstrainedBeamSearch, HoldTerms
-from service.engine.request import Request
+from service.engine.request import BeamEnd, Request
 from service.model.manifest import Manifest
 from service.model.rules import Rule
+
+BEAM_SEARCHES: dict[BeamEnd, type[BeamSearch]] = {"patience": BeamSearch, "empty": NarrowingBeamSearch}
+"""By when they end; all others are transformers'."""
 
 
 def beam_search_of(manifest: Manifest) -> type[BeamSearch]:
     """The beam search of the library that a model comes from."""
     if manifest.foreign is not None and manifest.foreign.ended_hypotheses == "stay":
         return StayingBeamSearch
-    return BeamSearch if manifest.search.beam_end == "patience" else FullBeamSearch
+    return BEAM_SEARCHES.get(manifest.search.beam_end, FullBeamSearch)
 
 
 def make_search(
