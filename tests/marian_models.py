@@ -21,7 +21,7 @@ SENTENCES = (
     "People are waiting for the train at a station.",
     "An old man sits on a bench in the park and reads a newspaper.",
 )
-HIDDEN, INNER, PIECES, END_ID = 32, 48, 64, 0
+HIDDEN, INNER, PIECES, END_ID, END_WEIGHT = 32, 48, 64, 0, 1.5
 OPTIONS: dict[str, Any] = {
     "type": "transformer",
     "dim-emb": HIDDEN,
@@ -117,8 +117,8 @@ def random_tensors(options: Mapping[str, Any], seed: int) -> dict[str, np.ndarra
     rng = np.random.default_rng(seed)
     tensors = {}
     for name, shape in _shapes(options):
-        if name.endswith("Wemb"):
-            values = rng.normal(0.0, HIDDEN**-0.5, shape)
+        if name.endswith(("Wemb", "_Wt")):
+            values = rng.normal(0.0, 2.0 * HIDDEN**-0.5, shape)
         elif "_scale" in name:
             values = rng.normal(1.0, 0.2, shape) * rng.choice((-1.0, 1.0), shape)
         elif shape[0] == 1:
@@ -127,7 +127,7 @@ def random_tensors(options: Mapping[str, Any], seed: int) -> dict[str, np.ndarra
             values = rng.normal(0.0, 1.5 * shape[0] ** -0.5, shape)
         tensors[name] = values.astype(np.float32)
     if "decoder_ff_logit_out_b" in tensors:
-        tensors["decoder_ff_logit_out_b"][0, END_ID] += 2.5
+        tensors["decoder_ff_logit_out_b"][0, END_ID] += END_WEIGHT
     return tensors
 
 

@@ -18,7 +18,6 @@ HEAD = 0
 def describe(config: MarianConfiguration, weights: MarianWeights, longest: int) -> Architecture:
     """The architecture for at most `longest` positions. A target begins with a token of our own behind Marian's, of
     which nothing is embedded but its position, and which never comes; raises ImportedModelError."""
-    weights.add_begin(config.hidden_size)
     source, target = ("Wemb", "Wemb") if config.shared_embedding else ("encoder_Wemb", "decoder_Wemb")
     begun = Origin((target, BEGIN_ROW))
     origins = dict(_origins(config))

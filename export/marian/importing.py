@@ -60,7 +60,7 @@ def read(model: Path, vocabs: tuple[Path, Path], *, normalize: float, longest: i
         {"vocabs": [str(path.resolve()) for path in vocabs], "normalize": normalize},
     )
     tokens = tokenization(source, target, architecture.source_size, architecture.target_size)
-    name = f"{'SSRU' if config.recurrent else 'self-attention'} Transformer"
+    name = "Transformer with an SSRU decoder" if config.recurrent else "Transformer"
     return Imported(model, name, architecture, weights, decoding, tokens, longest, library)
 
 

@@ -50,8 +50,8 @@ def translate(
     greedy, beam = translator(1), translator(beam_size)
 
     def ids(one: Any, text: str, source_length: int) -> tuple[int, ...]:
-        limit = {} if max_length is None else {"max_length_factor": (max_length - 0.5) / source_length}
-        found = [target.piece_to_id(piece) for piece in one.translate(text, **limit).split()]
+        limit = {} if max_length is None else {"max-length-factor": (max_length - 0.5) / source_length}
+        found = [target.piece_to_id(piece) for piece in one.translate(text, **limit).strip("\n").split(" ") if piece]
         most = max_length or DEFAULT_LENGTH_FACTOR * source_length
         return (*found, target.eos_id()) if len(found) < most else tuple(found)
 

@@ -16,6 +16,8 @@ from export.errors import ImportedModelError, one_line
 from export.hf.weights import Weights
 
 CONFIGURATION = "special:model.yml"
+EMBEDDING = "Wemb"
+"""How the names of all embeddings end."""
 BEGIN_ROW, BEGIN_BIAS = "special:begin_row", "special:begin_bias"
 """Names of zeros, as large as a row of an embedding and its bias: nothing is embedded before the first token."""
 
@@ -38,6 +40,7 @@ class MarianWeights(Weights):
                     raise ImportedModelError(f"{path} is damaged: {damaged}")
                 for member in archive.namelist():
                     self._add(archive, member)
+            self._add_begin()
         except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
             raise ImportedModelError(f"{path} is damaged or cut short: {one_line(error)}") from error
 
@@ -59,9 +62,10 @@ class MarianWeights(Weights):
             read = torch.from_numpy(npy.read_array(opened, allow_pickle=False).astype(np.float32, copy=False))
         return read.T.contiguous() if turned else read
 
-    def add_begin(self, hidden: int) -> None:
-        """Add the zeros that an embedding of `hidden` units and its bias have for what a target begins with."""
-        for name, shape in ((BEGIN_ROW, (1, hidden)), (BEGIN_BIAS, (1,))):
+    def _add_begin(self) -> None:
+        """The zeros that an embedding and its bias have for what a target begins with."""
+        hidden = {shape[-1] for name, shape in self._shapes.items() if name.endswith(EMBEDDING)}
+        for name, shape in ((BEGIN_ROW, (1, max(hidden, default=1))), (BEGIN_BIAS, (1,))):
             self._shapes[name] = shape
             self._read[name] = lambda shape=shape: torch.zeros(shape)  # type: ignore[misc]
 
@@ -101,4 +105,4 @@ def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
 
 
 def _is_turned(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 and shape[0] > 1 and not name.endswith(("Wemb", "_Wt", "Wpos"))
+    return len(shape) == 2 and shape[0] > 1 and not name.endswith((EMBEDDING, "_Wt"))
