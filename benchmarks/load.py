@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from service.pb.translation_pb2_grpc import TranslationServiceAsyncStub
 
 CONNECT_TIMEOUT_S = 10.0
+ORDER_SEED = 0
+"""Of the sentences that arrivals are given."""
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 """Otherwise all channels of a process to one address share a connection."""
 
@@ -147,7 +149,7 @@ async def closed_loop_of(
 
 async def open_loop(address: str, texts: Texts, send: Send, arrivals: Sequence[float]) -> Window:
     """One text at each of `arrivals`, seconds from the start; ends when all are answered."""
-    order = random.Random(0)
+    order = random.Random(ORDER_SEED)
     answers: list[Answer] = []
 
     async def client(stub: TranslationServiceAsyncStub, at: float, sentence: str) -> None:

@@ -1,4 +1,5 @@
-"""Serves one version without asking for its certificate: random weights have none. Prints its address when ready."""
+"""Serves one version without asking for its certificate: random weights have none. Prints its
+address and that of its metrics when ready."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from prometheus_client import start_http_server
 
 from benchmarks.until_stopped import serve_until_stopped
 from service.accepting import accepting_server
@@ -58,7 +60,9 @@ async def serve(folder: Path) -> None:
     health_servicer = health.aio.HealthServicer()
     await health_servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     add_HealthServicer_to_server(health_servicer, server)
-    await serve_until_stopped(server)
+    web, _ = start_http_server(0, "127.0.0.1", metrics.registry)
+    await serve_until_stopped(server, metrics_address=f"127.0.0.1:{web.server_port}")
+    web.shutdown()
     await model.engine.stop()
 
 

@@ -35,6 +35,7 @@ ARRANGEMENT = (
     "positions",
     "sinusoids",
     "position_offset",
+    "unplaced_id",
     "embedding_scale",
     "shared_embedding",
     "tied_output",

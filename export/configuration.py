@@ -56,6 +56,7 @@ class TransformerConfiguration(_Section):
     positions: Literal["sinusoidal", "learned", "relative"] = "sinusoidal"
     sinusoids: Literal["tensor2tensor", "vaswani"] = Field("tensor2tensor", description="how fast their rates fall")
     position_offset: int = Field(0, ge=0, description="of the first token, of sinusoidal positions")
+    unplaced_id: NonNegativeInt | None = Field(None, description="token of a target that has no sinusoidal position")
     num_buckets: int = Field(32, ge=4, multiple_of=4, description="of distances, of relative positions")
     max_distance: PositiveInt = Field(128, description="farther ones share a bucket, of relative positions")
     embedding_scale: PositiveFloat | None = Field(None, description="none: the square root of hidden_size")

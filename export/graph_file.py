@@ -41,7 +41,9 @@ def _take_weights(model: ir.Model) -> dict[str, Any]:
         tensor = value.const_value
         if tensor is not None and tensor.nbytes >= SMALLEST_STREAMED:
             weights[name] = tensor
-            value.const_value = ir.ExternalTensor("-", 0, 0, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name)
+            value.const_value = ir.ExternalTensor(
+                "-", 0, 0, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
+            )
     return weights
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from export.errors import PublishError
@@ -17,10 +19,15 @@ _Result = TypeVar("_Result")
 def separately(function: Callable[_Given, _Result], *given: _Given.args, **named: _Given.kwargs) -> _Result:
     """What the function returns, or raises; it and all that it is given can be pickled. Raises PublishError where the
     process is killed, such as for want of memory."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    name = function.__name__.strip("_")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_take_name, initargs=(name,)) as pool:
         try:
             return pool.submit(function, *given, **named).result()
         except BrokenProcessPool as error:
-            raise PublishError(
-                f"the process that ran {function.__name__} was killed; is there memory for it?"
-            ) from error
+            raise PublishError(f"the process of {name} was killed; is there memory for it?") from error
+
+
+def _take_name(name: str) -> None:
+    """What `ps` shows of this process, where Linux lets it choose."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name, encoding="utf-8")

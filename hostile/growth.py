@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes for each unit of work, by least squares over the last half of the samples."""
+    """Bytes for each unit of work over the last half of the samples: resident by least squares, allocated by the median
+    slope from sample to sample, since a table that doubles once is a step and no slope."""
 
     resident: float
     allocated: float
@@ -36,11 +39,16 @@ def growth(samples: Sequence[Sample]) -> Growth:
         raise ValueError(f"{len(samples)} samples; a slope of their last half needs four")
     last = samples[len(samples) // 2 :]
     done = [sample.done for sample in last]
-    slopes = (
-        float(np.polyfit(done, [getattr(sample.memory, kind) for sample in last], 1)[0])
-        for kind in ("resident", "allocated")
+    return Growth(
+        resident=float(np.polyfit(done, [sample.memory.resident for sample in last], 1)[0]),
+        allocated=_median_slope(done, [sample.memory.allocated for sample in last]),
     )
-    return Growth(*slopes)
+
+
+def _median_slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Of those from each point to the next."""
+    points = zip(x, y, strict=True)
+    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in itertools.pairwise(points))
 
 
 def draw(curves: Mapping[str, Sequence[Sample]], unit: str, path: Path) -> None:

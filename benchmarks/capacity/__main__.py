@@ -2,6 +2,7 @@
 
 measure    what a step, an encode and a message cost, by rows, ages and tokens; the costs go to a file
 simulate   what requests would see of so many replicas, or the fewest replicas that keep a promise
+plan       a table of the replicas needed, from ten to ten thousand, under Poisson, bursty and recorded arrivals
 check      the simulation beside two real replicas on two cores
 """
 
@@ -24,6 +25,7 @@ from benchmarks.capacity.checking import check
 from benchmarks.capacity.costs import read_costs, write_costs
 from benchmarks.capacity.measuring import measure
 from benchmarks.capacity.planning import Promise
+from benchmarks.capacity.plans import plans, sampling
 from benchmarks.capacity.serving import Model
 from benchmarks.report import SHIPPED, Bench, Table
 from service.model.bundle import read_manifest
@@ -32,6 +34,15 @@ COSTS = Path(__file__).parent / "costs"
 BASE = "base"
 BASE_TARGET_LENGTH = 24
 """Tokens of every translation of random weights, which end no sentence."""
+
+STEADY, BURSTS, PLANNED_S = Bursts(factor=1.0), Bursts(factor=3.0, share=0.2, mean_s=0.4), 10.0
+"""Of the table of plans."""
+TRACE, TRACE_SPEED = Path(__file__).parent / "traces" / "azure-llm-2023-conv.csv", 4.0
+"""40 s of calls of a language model in production, 18:16:10 to 18:16:50 of the conversations of the Azure LLM inference
+trace 2023 (CC-BY; Patel et al. 2024, "Splitwise: Efficient generative LLM inference using phase splitting"); their
+times alone, since a translation is not as large as they are."""
+SAMPLED_SHARE = 0.5
+"""Of what the replicas do at most, where samples of them are compared."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "(STEPSTREAM_MAX_SLOTS, STEPSTREAM_MAX_QUEUE_LENGTH, ...).",
         )
     )
+    _add_plan(commands.add_parser("plan", help="the replicas that a promise takes, from ten to ten thousand"))
     _add_check(commands.add_parser("check", help="the simulation beside two real replicas on two cores"))
     options = parser.parse_args(arguments)
     console = Console(width=150, soft_wrap=False)
@@ -98,15 +110,18 @@ def _measure(options: argparse.Namespace) -> Iterator[Table]:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
-    parser.add_argument("--costs", type=Path, metavar="FILE", help="as `measure` wrote them (default: the model's)")
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each load (default: 12)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load (default: 10)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="of the costs (default: nowhere)")
     parser.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> Iterator[Table]:
     with _model(options) as model:
-        costs = read_costs(options.costs or COSTS / f"{model.name}.json")
-        yield from check(model, costs, seconds=options.seconds)
+        measured = measure(model, machine(), rounds=1)
+        if options.output is not None:
+            write_costs(options.output, measured.costs)
+        yield from measured.summary()
+        yield from check(model, measured.costs, seconds=options.seconds)
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
@@ -128,12 +143,16 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     replicas.add_argument(
         "--balancing", choices=sorted(BALANCERS), default="two-choices", help="(default: two-choices, as Envoy does)"
     )
+    _add_promise(parser)
+    parser.set_defaults(run=_simulate)
+
+
+def _add_promise(parser: argparse.ArgumentParser) -> None:
     promise = parser.add_argument_group("promise")
     promise.add_argument("--first-token-ms", type=float, default=100.0, help="p99 (default: 100)")
     promise.add_argument("--gap-ms", type=float, default=50.0, help="p99 (default: 50)")
     promise.add_argument("--refused", type=float, default=0.001, help="share that may be refused (default: 0.001)")
     promise.add_argument("--good", type=float, default=0.99, help="share that must keep both times (default: 0.99)")
-    parser.set_defaults(run=_simulate)
 
 
 def _simulate(options: argparse.Namespace) -> Iterator[Table]:
@@ -142,12 +161,38 @@ def _simulate(options: argparse.Namespace) -> Iterator[Table]:
         raise ValueError("either --rate or --trace is needed")
     load: answers.Load
     if options.trace is not None:
-        load = answers.Recording(options.trace, options.speed)
+        load = answers.Recording(options.trace, costs.sizes, options.speed)
     else:
         bursts = Bursts(options.burst_factor, options.burst_share, options.burst_s)
         load = answers.Arrivals(options.rate, options.seconds, costs.sizes, bursts)
-    promise = Promise(options.first_token_ms / 1e3, options.gap_ms / 1e3, options.refused, options.good)
-    return answers.answer(costs, load, promise, balancing=options.balancing, num_replicas=options.replicas)
+    return answers.answer(costs, load, _promise(options), balancing=options.balancing, num_replicas=options.replicas)
+
+
+def _promise(options: argparse.Namespace) -> Promise:
+    return Promise(options.first_token_ms / 1e3, options.gap_ms / 1e3, options.refused, options.good)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--costs", type=Path, metavar="FILE", default=COSTS / f"{SHIPPED}.json", help=f"(default: {SHIPPED}'s)"
+    )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", default=TRACE, help=f"as `simulate` takes them (default: {TRACE.stem})"
+    )
+    parser.add_argument("--speed", type=float, default=TRACE_SPEED, help=f"of the trace (default: {TRACE_SPEED:g})")
+    parser.add_argument("--balancing", choices=sorted(BALANCERS), default="two-choices", help="(default: two-choices)")
+    _add_promise(parser)
+    parser.set_defaults(run=_plan)
+
+
+def _plan(options: argparse.Namespace) -> Iterator[Table]:
+    costs = read_costs(options.costs)
+    poisson, bursts = (
+        answers.Arrivals(1.0, PLANNED_S, costs.sizes, bursts, names_rate=False) for bursts in (STEADY, BURSTS)
+    )
+    recording = answers.Recording(options.trace, costs.sizes, options.speed)
+    yield plans(costs, (poisson, bursts, recording), _promise(options), balancing=options.balancing)
+    yield sampling(costs, bursts, SAMPLED_SHARE, balancing=options.balancing)
 
 
 @contextmanager

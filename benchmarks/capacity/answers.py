@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.capacity.arrivals import Arrival, Bursts, Sizes, bursty, recorded
+from benchmarks.capacity.arrivals import Arrival, Bursts, Sizes, bursty, multiplied, recorded
 from benchmarks.capacity.costs import Costs
 from benchmarks.capacity.meter import Meter, Target
 from benchmarks.capacity.planning import Promise, replicas_needed
@@ -33,8 +32,8 @@ class Load(Protocol):
     @property
     def rate(self) -> float: ...
 
-    def thinned(self, share: float) -> Iterator[Arrival] | Sequence[Arrival]:
-        """A share (0 to 1) of them."""
+    def scaled(self, factor: float) -> Iterator[Arrival] | Sequence[Arrival]:
+        """So many times as many of them, in the same time and as much in bursts."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +44,22 @@ class Arrivals:
     seconds: float
     sizes: Sizes
     bursts: Bursts
+    names_rate: bool = True
 
     @property
     def words(self) -> str:
+        rate = f"{self.rate:,g} requests/s, " if self.names_rate else ""
         if self.bursts.factor == 1.0:
-            return f"{self.rate:,g} requests/s, Poisson"
+            return f"{rate}Poisson"
         return (
-            f"{self.rate:,g} requests/s, of which {self.bursts.factor:g} times as many come in bursts of "
-            f"{self.bursts.mean_s:g} s, {self.bursts.share:.0%} of the time"
+            f"{rate}{self.bursts.factor:g} times as many in bursts of {self.bursts.mean_s:g} s, "
+            f"{self.bursts.share:.0%} of the time"
         )
 
-    def thinned(self, share: float) -> Iterator[Arrival]:
+    def scaled(self, factor: float) -> Iterator[Arrival]:
         if self.bursts.factor != 1.0 and self.seconds * self.bursts.share < FEWEST_BURSTS * self.bursts.mean_s:
             raise ValueError(f"so few seconds hold fewer than {FEWEST_BURSTS} bursts: more seconds, or shorter bursts")
-        return bursty(share * self.rate, self.seconds, self.sizes, self.bursts, seed=1)
+        return bursty(factor * self.rate, self.seconds, self.sizes, self.bursts, seed=1)
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ class Recording:
     """What a server logged, or a table, played `speed` times as fast."""
 
     path: Path
+    sizes: Sizes
     speed: float
 
     @cached_property
     def _arrivals(self) -> list[Arrival]:
-        return recorded(self.path, speed=self.speed)
+        return recorded(self.path, self.sizes, speed=self.speed)
 
     @property
     def seconds(self) -> float:
@@ -82,20 +84,19 @@ class Recording:
 
     @property
     def words(self) -> str:
-        return f"{self.path.name}: {len(self._arrivals):,} requests in {self.seconds:,.1f} s"
+        return f"{self.path.stem}: {len(self._arrivals):,} requests in {self.seconds:,.1f} s"
 
-    def thinned(self, share: float) -> list[Arrival]:
-        chance = random.Random(1)
-        return [arrival for arrival in self._arrivals if chance.random() < share]
+    def scaled(self, factor: float) -> list[Arrival]:
+        return multiplied(self._arrivals, factor, seed=1)
 
 
 def answer(costs: Costs, load: Load, promise: Promise, *, balancing: str, num_replicas: int | None) -> Iterator[Table]:
     """Of so many replicas; None: of the fewest that keep the promise. Raises ValueError where there are none."""
     plan = Plan(num_replicas or 1, balancing, target=Target(promise.first_token_s, promise.gap_s))
     if num_replicas is None:
-        plan = replicas_needed(plan, costs, load.thinned, promise, rate=load.rate, seconds=load.seconds)
+        plan = replicas_needed(plan, costs, load.scaled, promise, rate=load.rate, seconds=load.seconds)
     started = time.perf_counter()
-    meter = simulate(plan, costs, load.thinned(1.0), seconds=load.seconds)
+    meter = simulate(plan, costs, load.scaled(1.0), seconds=load.seconds)
     spent = time.perf_counter() - started
     kept = "kept" if promise.is_kept(meter) else "NOT kept"
     yield Table(

@@ -15,6 +15,7 @@ from benchmarks.report import Table
 from service.model.onnx_model import OnnxModel
 
 SERVER_CORE, CLIENT_CORE = 0, 1
+NOTHING = ServingCost(step=0.0, token=0.0, request=0.0)
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,13 @@ class Measured:
     encodes: Sequence[Point]
     encode_fit: Fit
     serving_fit: Fit
+    client_fit: Fit
 
     def tables(self) -> Iterator[Table]:
+        yield from self.summary()
+        yield self._points()
+
+    def summary(self) -> Iterator[Table]:
         costs = self.costs
         mean_source, mean_target = (sum(values) / len(costs.sizes) for values in zip(*costs.sizes, strict=True))
         terms = (
@@ -39,8 +45,12 @@ class Measured:
             ("an encode", costs.encode.fixed),
             ("an encode, for each token", costs.encode.token),
             ("an encode, for each pair of a source's tokens", costs.encode.pair),
+            ("serving, for each step", costs.serving.step),
             ("serving, for each token", costs.serving.token),
             ("serving, for each request", costs.serving.request),
+            ("a client, for each step", costs.client.step),
+            ("a client, for each token", costs.client.token),
+            ("a client, for each request", costs.client.request),
         )
         yield Table(
             f"{costs.model}: what a replica's work costs, on one core beside a busy one; sources of "
@@ -56,12 +66,15 @@ class Measured:
                 _errors("steps", self.step_fit),
                 _errors("encodes", self.encode_fit),
                 _errors("serving", self.serving_fit),
+                _errors("clients", self.client_fit),
             ],
         )
+
+    def _points(self) -> Table:
         points = (*zip(self.steps, self.step_fit.errors, strict=True),)
         points += (*zip(self.encodes, self.encode_fit.errors, strict=True),)
-        yield Table(
-            f"{costs.model}: every measurement of a step and an encode",
+        return Table(
+            f"{self.costs.model}: every measurement of a step and an encode",
             ("", "measured, us", "formula, us", "error"),
             [
                 (
@@ -88,12 +101,13 @@ def measure(model: Model, machine: str, *, rounds: int) -> Measured:
             length_multiple=onnx_model.manifest.length_multiple,
             step=step_cost(step_fit),
             encode=encode_cost(encode_fit),
-            serving=ServingCost(token=0.0, request=0.0),
+            serving=NOTHING,
+            client=NOTHING,
             sizes=sizes(server.address, model),
         )
-        serving_fit = measure_serving(server, model, graphs, core=CLIENT_CORE, is_shared=False)
-    costs = graphs.model_copy(update={"serving": serving_cost(serving_fit)})
-    return Measured(costs, steps, step_fit, encodes, encode_fit, serving_fit)
+        serving_fit, client_fit = measure_serving([server], model, graphs, cores=[CLIENT_CORE])
+    costs = graphs.model_copy(update={"serving": serving_cost(serving_fit), "client": serving_cost(client_fit)})
+    return Measured(costs, steps, step_fit, encodes, encode_fit, serving_fit, client_fit)
 
 
 def _errors(name: str, found: Fit) -> tuple[str, ...]:

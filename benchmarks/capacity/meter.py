@@ -59,6 +59,8 @@ class Meter:
     num_tokens: int = 0
     row_seconds: float = 0.0
     busy_seconds: float = 0.0
+    core_seconds: float = 0.0
+    """That all cores worked, the time to warm up included, until the last request came."""
 
     def holds(self, at: float) -> bool:
         return self.start <= at < self.end

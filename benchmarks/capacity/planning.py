@@ -15,6 +15,8 @@ MOST_SEARCHED = 64
 """A larger number of replicas is searched for on so many, with as much less of the arrivals, and then tried in full."""
 STEP_SHARE = 0.01
 """Of the replicas, that are added while the whole does not keep the promise."""
+GROWTH = 1.4
+"""Of the number of replicas, until the promise is kept."""
 FULL_ROWS = 32
 """Rows with which a replica does nearly as much as it ever can."""
 
@@ -55,7 +57,7 @@ def replicas_needed(plan: Plan, costs: Costs, load: Load, promise: Promise, *, r
     while not keeps(high, share):
         if high > 64 * max(1.0, share * fewest):
             raise ValueError("no number of replicas keeps this promise: a request alone takes too long")
-        low, high = high, 2 * high
+        low, high = high, math.ceil(GROWTH * high)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if keeps(middle, share) else (middle, high)

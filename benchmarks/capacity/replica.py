@@ -1,20 +1,23 @@
 """One replica in simulated time: the scheduler and the admission that serve, with costs in place of a model.
 
-Two threads share the replica's core, as in a server: the engine's, which makes step after step while it has rows, and
-the event loop's, which reads requests and sends what the steps have made, first come, first served. While both have
-work, each gets its share of the core; so an event loop that is behind makes every first token late, though the engine
-is not.
+It has two threads on its core, as a server has: the engine's, which makes step after step while it has rows, and the
+event loop's, which reads requests and sends what the steps have made, first come, first served. They share one
+interpreter: an engine that ends a step while the event loop works goes on when that has nothing left to do, or gives
+the interpreter up after SWITCH_S. It makes no step while more than the last one waits to be sent.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from benchmarks.capacity.agenda import Agenda
 from benchmarks.capacity.arrivals import Arrival
+from benchmarks.capacity.caller import Answer, Caller, Messages, Stream
+from benchmarks.capacity.core import Core, Thread
 from benchmarks.capacity.costs import Costs
 from benchmarks.capacity.meter import Meter
 from service.admission.admission import Admission, AdmissionLimits
@@ -24,28 +27,19 @@ from service.engine.scheduler import Limits, Scheduler
 from service.errors import QueueFullError
 
 CLAIM = Claim()
-
-
-@dataclass
-class Clock:
-    """The time of a simulation, in seconds."""
-
-    now: float = 0.0
-
-    def read(self) -> float:
-        return self.now
+SWITCH_S = sys.getswitchinterval()
+"""After which a thread that runs Python gives the interpreter to one that waits for it."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What all replicas have in common. loop_share: of a core, that the event loop gets while the engine works too."""
+    """What all replicas have in common."""
 
     costs: Costs
     limits: Limits
     admission: AdmissionLimits
-    clock: Clock
+    agenda: Agenda
     meter: Meter
-    loop_share: float
     targets: dict[int, Decoding] = field(default_factory=dict)
 
     def decoding(self, target: int) -> Decoding:
@@ -58,100 +52,54 @@ class Serving:
 class _Job:
     """One request that was admitted."""
 
-    arrival: Arrival
+    answer: Answer
     ticket: Ticket
-    first_at: float = math.inf
-
-
-@dataclass(slots=True)
-class _Messages:
-    """What a step has made: first tokens, further ones, and the last ones of some requests."""
-
-    firsts: list[_Job]
-    num_further: int
-    ended: list[_Job]
+    stream: Stream
 
 
 class Replica:
-    """`at` is when something happens next, inf while it is idle; `changed` is told when a request comes or goes."""
+    """`changed` is told when a request comes or goes."""
 
-    def __init__(self, serving: Serving, changed: Callable[[], None]) -> None:
+    def __init__(self, serving: Serving, core: Core, changed: Callable[[], None]) -> None:
         self._serving = serving
         self._changed = changed
         self._scheduler = Scheduler(serving.limits)
-        self._admission = Admission(serving.admission, clock=serving.clock.read)
+        self._admission = Admission(serving.admission, clock=serving.agenda.read)
         self._jobs: dict[int, _Job] = {}
+        self._streams: dict[int, Stream] = {}  # by the caller's identity
         self._num_requests = 0
-        self.at = math.inf
         self.in_flight = 0
-        # the engine's thread
-        self._step_left = math.inf  # seconds of the core
+        self._loop = Thread(core)
+        self._engine = Thread(core)
+        self._waiting: _Waiting | None = None
+        self._is_stepping = False
+        self._is_ahead = False
+        self._num_unsent = 0
         self._step_began = 0.0
         self._num_steps = 0
         self._joined: list[_Job] = []
         self._ends: list[tuple[int, int]] = []  # (step, request) for every row, the first to end first
         self._ages = 0
         self._widths: dict[int, int] = {}
-        # the event loop's
-        self._work: deque[Arrival | _Messages] = deque()
-        self._work_left = math.inf
-        self._sent_at = 0.0
-        self._seen = 0.0  # what is left is as of then
+        self._rows: dict[Stream, int] = {}
 
-    def arrive(self, arrival: Arrival) -> None:
-        """A request comes now."""
-        self._progress(arrival.at)
+    def send(self, arrival: Arrival, caller: Caller) -> None:
+        """A request is sent here now."""
         self.in_flight += 1
         self._changed()
-        self._hand_over(arrival)
-        self._plan()
+        caller.send(lambda: self._work(self._serving.costs.serving.request, lambda: self._read(arrival, caller)))
 
-    def advance(self) -> None:
-        """What is due now: the event loop has done a piece of its work, or the engine a step."""
-        is_loop = self._work_left * self._engine_rate <= self._step_left * self._loop_rate
-        self._progress(self.at)
-        if is_loop:
-            done = self._work.popleft()
-            self._work_left = self._seconds_of(self._work[0]) if self._work else math.inf
-            if isinstance(done, Arrival):
-                self._read(done)
-            else:
-                self._sent(done)
-        else:
-            self._stepped()
-        self._plan()
+    def _work(self, seconds: float, done: Callable[[], None]) -> None:
+        """For the event loop."""
 
-    @property
-    def _engine_rate(self) -> float:
-        return 1.0 if math.isinf(self._work_left) else 1.0 - self._serving.loop_share
+        def then() -> None:
+            done()
+            if self._waiting is not None and not self._loop.pieces:
+                self._waiting.end()
 
-    @property
-    def _loop_rate(self) -> float:
-        return 1.0 if math.isinf(self._step_left) else self._serving.loop_share
+        self._loop.add(seconds, then)
 
-    def _progress(self, now: float) -> None:
-        elapsed = now - self._seen
-        engine_rate, loop_rate = self._engine_rate, self._loop_rate
-        self._step_left -= elapsed * engine_rate
-        self._work_left -= elapsed * loop_rate
-        self._seen = now
-
-    def _plan(self) -> None:
-        self.at = self._seen + max(0.0, min(self._step_left / self._engine_rate, self._work_left / self._loop_rate))
-
-    def _hand_over(self, work: Arrival | _Messages) -> None:
-        """To the event loop."""
-        self._work.append(work)
-        if len(self._work) == 1:
-            self._work_left = self._seconds_of(work)
-
-    def _seconds_of(self, work: Arrival | _Messages) -> float:
-        serving = self._serving.costs.serving
-        if isinstance(work, Arrival):
-            return serving.request
-        return serving.token * (len(work.firsts) + work.num_further)
-
-    def _read(self, arrival: Arrival) -> None:
+    def _read(self, arrival: Arrival, caller: Caller) -> None:
         """Admit a request, or refuse it."""
         try:
             ticket = self._admission.arrive(CLAIM)
@@ -165,76 +113,110 @@ class Replica:
             self._leave()
             return
         self._num_requests += 1
-        self._jobs[self._num_requests] = _Job(arrival, ticket)
-        self._scheduler.submit(
-            Request(
-                self._num_requests,
-                (0,) * arrival.source,
-                self._serving.decoding(arrival.target),
-                submitted_at=self._seen,
-            )
-        )
-        if math.isinf(self._step_left):
+        stream = self._streams.setdefault(id(caller), Stream(caller, self._serving.meter))
+        self._jobs[self._num_requests] = _Job(Answer(arrival), ticket, stream)
+        decoding = self._serving.decoding(arrival.target)
+        now = self._serving.agenda.now
+        self._scheduler.submit(Request(self._num_requests, (0,) * arrival.source, decoding, submitted_at=now))
+        if not self._is_stepping:
+            self._is_stepping = True
             self._begin()
 
     def _begin(self) -> None:
         """Let join who may, and make a step if there are rows."""
         costs, scheduler, seconds = self._serving.costs, self._scheduler, 0.0
-        if scheduler.queue_length and (joining := scheduler.schedule(self._seen).joining):
+        now = self._serving.agenda.now
+        if scheduler.queue_length and (joining := scheduler.schedule(now).joining):
             width = max(costs.padded(len(request.source_ids)) for request in joining)
             seconds = costs.encode.seconds(len(joining), width)
             for request in joining:
                 self._join(request.request_id)
         if not self._ends:
-            self._step_left = math.inf
+            self._is_stepping = False
             return
-        self._step_began = self._seen
-        self._step_left = seconds + costs.step.seconds(len(self._ends), self._ages, max(self._widths))
+        self._step_began = now
+        seconds += costs.step.seconds(len(self._ends), self._ages, max(self._widths)) + costs.serving.step
+        self._engine.add(seconds, self._stepped)
 
     def _join(self, request_id: int) -> None:
         job = self._jobs[request_id]
         (place,) = job.ticket.places
         place.joined()
         self._joined.append(job)
-        heappush(self._ends, (self._num_steps + job.arrival.target, request_id))
-        width = self._serving.costs.padded(job.arrival.source)
+        self._rows[job.stream] = self._rows.get(job.stream, 0) + 1
+        arrival = job.answer.arrival
+        heappush(self._ends, (self._num_steps + arrival.target, request_id))
+        width = self._serving.costs.padded(arrival.source)
         self._widths[width] = self._widths.get(width, 0) + 1
 
     def _stepped(self) -> None:
+        """The engine has made a step; it needs the interpreter to go on."""
+        if self._loop.pieces:
+            self._waiting = _Waiting(self._serving.agenda, self._deliver)
+        else:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        self._waiting = None
         num_rows = len(self._ends)
-        self._serving.meter.stepped(self._step_began, self._seen, num_rows)
+        self._serving.meter.stepped(self._step_began, self._serving.agenda.now, num_rows)
         self._num_steps += 1
         self._ages += num_rows
-        ended = []
+        made = {stream: Messages([], rows, []) for stream, rows in self._rows.items() if rows}
+        for job in self._joined:
+            made[job.stream].firsts.append(job.answer)
+        for messages in made.values():
+            messages.num_further -= len(messages.firsts)
+        self._joined = []
+        ended: list[_Job] = []
         while self._ends and self._ends[0][0] == self._num_steps:
             ended.append(self._end(heappop(self._ends)[1]))
-        self._hand_over(_Messages(self._joined, num_rows - len(self._joined), ended))
-        self._joined = []
-        self._begin()
+            made[ended[-1].stream].ended.append(ended[-1].answer)
+        self._num_unsent += 1
+        self._work(self._serving.costs.serving.token * num_rows, lambda: self._sent(made, ended))
+        self._is_ahead = self._num_unsent > 1
+        if not self._is_ahead:
+            self._begin()
 
     def _end(self, request_id: int) -> _Job:
         """A row is free."""
         self._scheduler.finish(request_id)
         job = self._jobs.pop(request_id)
-        self._ages -= job.arrival.target
-        width = self._serving.costs.padded(job.arrival.source)
+        self._rows[job.stream] -= 1
+        arrival = job.answer.arrival
+        self._ages -= arrival.target
+        width = self._serving.costs.padded(arrival.source)
         self._widths[width] -= 1
         if not self._widths[width]:
             del self._widths[width]
         return job
 
-    def _sent(self, messages: _Messages) -> None:
-        meter, now = self._serving.meter, self._seen
-        if messages.num_further and meter.holds(now):
-            meter.gaps.add(now - self._sent_at, messages.num_further)
-        self._sent_at = now
-        for job in messages.firsts:
-            job.first_at = now
-        for job in messages.ended:
+    def _sent(self, made: dict[Stream, Messages], ended: list[_Job]) -> None:
+        for stream, messages in made.items():
+            stream.caller.receive(stream, messages)
+        for job in ended:
             job.ticket.__exit__(None, None, None)
-            meter.done(job.arrival.at, job.first_at, now, job.arrival.target)
             self._leave()
+        self._num_unsent -= 1
+        if self._is_ahead and self._num_unsent == 1:
+            self._is_ahead = False
+            self._begin()
 
     def _leave(self) -> None:
         self.in_flight -= 1
         self._changed()
+
+
+class _Waiting:
+    """An engine that waits for the interpreter, at most SWITCH_S."""
+
+    def __init__(self, agenda: Agenda, then: Callable[[], None]) -> None:
+        self.at = agenda.now + SWITCH_S
+        self._then = then
+        agenda.put(self)
+
+    def end(self) -> None:
+        self.at = math.inf
+        self._then()
+
+    advance = end

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.capacity.clients import Traffic, options, run_clients
+from benchmarks.capacity.clients import Ran, Traffic, options, run_clients
 from benchmarks.capacity.costs import Costs, ServingCost
 from benchmarks.capacity.fitting import Fit, fit
 from benchmarks.faces import cpu_seconds
-from benchmarks.load import Window
 from benchmarks.pinning import on_core
 from benchmarks.servers import ours
 from service.client.server_process import ServerProcess, server_process
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
 
-CLIENTS = (6, 32)
+CLIENTS = (1, 6, 32)
 SHORT = 4
 """Target tokens of the translations that tell a request's cost from a token's."""
 WINDOW_S = 1.5
 NUM_SIZED = 256
+METRICS_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Model:
     name: str
     sentences: Sequence[str]
     target_length: int = 0
+
+    @property
+    def sized(self) -> Sequence[str]:
+        """The sentences that a load draws from, whose tokens are counted."""
+        return self.sentences[:NUM_SIZED]
 
 
 @contextmanager
@@ -55,67 +61,85 @@ def served(model: Model, core: int) -> Iterator[ServerProcess]:
 
 @contextmanager
 def sentence_file(model: Model) -> Iterator[str]:
-    """The path of a file with the model's sentences, one a line."""
+    """The path of a file with the sentences that are sized, one a line."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        file.write("\n".join(model.sentences))
+        file.write("\n".join(model.sized))
         file.flush()
         yield file.name
 
 
 def sizes(address: str, model: Model) -> tuple[tuple[int, int], ...]:
-    """Source and target tokens of the model's translations."""
-    request = pb.TranslateRequest(
-        model=model.name, texts=model.sentences[:NUM_SIZED], options=options(model.target_length)
-    )
+    """Source and target tokens of the translations of the sentences that are sized, in their order."""
+    request = pb.TranslateRequest(model=model.name, texts=model.sized, options=options(model.target_length))
     with grpc.insecure_channel(address) as channel:
         translations = TranslationServiceStub(channel).Translate(request).translations
     return tuple((one.num_source_tokens, one.num_target_tokens) for one in translations)
 
 
-def measure_serving(server: ServerProcess, model: Model, costs: Costs, *, core: int, is_shared: bool) -> Fit:
-    """Of a replica with clients on `core`: coefficients are seconds for each token and for each request. Where the
-    clients share the server's core, what they cost themselves is in it."""
-    terms, seconds = [], []
+def measure_serving(
+    servers: Sequence[ServerProcess], model: Model, costs: Costs, *, cores: Sequence[int]
+) -> tuple[Fit, Fit]:
+    """Of replicas, each with clients of its own on one of the `cores`, all at once, and of these clients: coefficients
+    are seconds for each step, token and request."""
+    terms, spent = [], []
     with sentence_file(model) as sentences:
-        traffic = Traffic(server.address, model.name, sentences, WINDOW_S)
-        for num_clients in CLIENTS:
-            for target_length in (SHORT, model.target_length):
-                before = cpu_seconds(server.pid)
-                closed = replace(traffic, num_clients=num_clients, target_length=target_length)
-                (window,) = run_clients([(core, closed)])
-                span = window.end - min(answer.sent_at for answer in window.answers)
-                busy = span if is_shared else cpu_seconds(server.pid) - before
-                work = _work(window, span)
-                if (left := busy - work.graph_seconds(costs)) > 0:
-                    terms.append((work.tokens, work.requests))
-                    seconds.append(left)
-    return fit(terms, seconds)
+        for num_clients, target_length in itertools.product(CLIENTS, (SHORT, model.target_length)):
+            counted = [_counted(server) for server in servers]
+            before = sum(cpu_seconds(server.pid) for server in servers)
+            ran = run_clients(
+                [
+                    (
+                        core,
+                        Traffic(
+                            server.address, model.name, sentences, WINDOW_S, num_clients, target_length=target_length
+                        ),
+                    )
+                    for server, core in zip(servers, cores, strict=True)
+                ]
+            )
+            busy = sum(cpu_seconds(server.pid) for server in servers) - before
+            done = [_work(*each) for each in zip(servers, counted, ran, strict=True)]
+            if (left := busy - sum(work.graph_seconds(costs) for work in done)) > 0:
+                terms.append(
+                    tuple(map(sum, zip(*((one.steps, one.tokens, one.requests) for one in done), strict=True)))
+                )
+                spent.append((left, sum(one.cpu_s for one in ran)))
+    of_servers, of_clients = zip(*spent, strict=True)
+    return fit(terms, of_servers), fit(terms, of_clients)
 
 
 def serving_cost(found: Fit) -> ServingCost:
-    token, request = found.coefficients
-    return ServingCost(token=token, request=request)
+    step, token, request = found.coefficients
+    return ServingCost(step=step, token=token, request=request)
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What a replica has done for closed-loop clients: tokens, requests, and the rows that shared a step on average."""
+class Work:
+    """What a replica's engine has done for so many requests."""
 
-    tokens: int
+    steps: float
+    tokens: float
+    encodes: float
     requests: int
-    rows: float
 
     def graph_seconds(self, costs: Costs) -> float:
-        """In steps and encodes."""
-        target = self.tokens / self.requests
-        width = costs.padded(round(statistics.mean(source for source, _ in costs.sizes)))
-        step_s = costs.step.fixed / self.rows + costs.step.seconds(1, target / 2, width) - costs.step.fixed
-        return self.tokens * step_s + self.requests * costs.encode.seconds(1, width)
+        """In steps and encodes, which are all of mean size."""
+        width = costs.padded(round(costs.mean_size[0]))
+        rows, sources = self.tokens / self.steps, self.requests / self.encodes
+        ages = rows * self.tokens / self.requests / 2
+        return self.steps * costs.step.seconds(rows, ages, width) + self.encodes * costs.encode.seconds(sources, width)
 
 
-def _work(window: Window, span: float) -> _Work:
-    """Of the whole time, the one to warm up and what was not finished included."""
-    answers = [answer for answer in window.answers if answer.arrivals]
-    tokens = sum(len(answer.arrivals) for answer in answers)
-    gaps = [later - earlier for answer in answers for earlier, later in pairwise(answer.arrivals)]
-    return _Work(tokens, len(answers), max(1.0, tokens * statistics.mean(gaps) / span))
+def _work(server: ServerProcess, before: tuple[float, float, float], ran: Ran) -> Work:
+    """Since then."""
+    steps, tokens, encodes = (after - one for one, after in zip(before, _counted(server), strict=True))
+    return Work(steps, tokens, encodes, sum(bool(answer.arrivals) for answer in ran.window.answers))
+
+
+def _counted(server: ServerProcess) -> tuple[float, float, float]:
+    """The steps, tokens and encodes of a server since it was started, as its metrics say."""
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=METRICS_TIMEOUT_S) as response:
+        families = text_string_to_metric_families(response.read().decode())
+    found = {sample.name: sample.value for family in families for sample in family.samples}
+    steps, tokens = found["stepstream_step_rows_count"], found["stepstream_step_rows_sum"]
+    return steps, tokens, found["stepstream_encode_duration_seconds_count"]

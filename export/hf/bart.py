@@ -32,7 +32,7 @@ def describe(config: Any, weights: Weights, longest: int) -> Architecture:
     require(config, is_encoder_decoder=True)
     arrangement = dict(ARRANGEMENTS[config.model_type])
     if "position_offset" in arrangement:
-        arrangement["position_offset"] = config.pad_token_id + 1
+        arrangement |= {"position_offset": config.pad_token_id + 1, "unplaced_id": config.pad_token_id}
     separate = config.model_type == "marian" and not config.share_encoder_decoder_embeddings
     prefix = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"
     shared = first_of(weights, "model.shared.weight", *prefix, "lm_head.weight")

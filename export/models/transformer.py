@@ -182,8 +182,13 @@ class Transformer(TranslationModel):
     def _embed_target(self, ids: Tensor, positions: Tensor) -> Tensor:
         x = self._target_embedding(ids) * self._embedding_scale
         if self.config.positions != "relative":
-            x = x + self._positions("decoder")[positions]
+            x = x + self._target_positions(ids, positions)
         return self.decoder_embedding_norm(x)
+
+    def _target_positions(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """(..., hidden); fairseq gives the padding token none, also where a target has it."""
+        places, unplaced = self._positions("decoder")[positions], self.config.unplaced_id
+        return places if unplaced is None else torch.where((ids == unplaced)[..., None], 0.0, places)
 
     def _positions(self, side: Literal["encoder", "decoder"]) -> Tensor:
         """(max_positions, hidden)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from service.corpora.address import require_listening
 from service.corpora.errors import CorpusError
 from service.corpora.job import Job
 from service.corpora.shards import Record, Shard
@@ -86,7 +88,11 @@ class Cluster:
 def running(address: str | None, workers: Workers, *, num_cpus: int) -> Iterator[Cluster]:
     """Ray on this machine with num_cpus processors, all of which ends with the block; or the cluster at an address.
     Raises CorpusError."""
-    os.environ.update(QUIET if address else QUIET | LOOPBACK_ALONE)
+    os.environ.update(QUIET)
+    if address is None:
+        os.environ.update(LOOPBACK_ALONE | _own_token())
+    else:
+        require_listening(address)
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
@@ -102,6 +108,12 @@ def running(address: str | None, workers: Workers, *, num_cpus: int) -> Iterator
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise CorpusError(f"Ray cannot be reached at {address}: {error}" if address else f"Ray: {error}") from error
         yield Cluster(ray, workers)
+
+
+def _own_token() -> dict[str, str]:
+    """Ray's environment in which nobody else of this machine is let in, whatever token the user has for other clusters:
+    without it, Ray takes one from the user's home, if it lies there."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _start(ray: Any, num_cpus: int, scratch: str) -> None:

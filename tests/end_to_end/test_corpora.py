@@ -63,22 +63,27 @@ class Run:
 
     def processes(self) -> dict[int, str]:
         """The command and all that it started: the names of its processes by their ids."""
-        parents, names = {}, {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                status = (folder / "stat").read_text()
-                names[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ").strip()
-            except OSError:
-                continue
-            parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
-        found = {self.process.pid}
-        while more := {child for child, parent in parents.items() if parent in found} - found:
-            found |= more
-        return {number: names.get(number, "") for number in found}
+        return descendants(self.process.pid)
 
     def workers(self) -> list[int]:
         """The processes that translate."""
         return [process for process, name in self.processes().items() if "ShardWorker" in name]
+
+
+def descendants(process: int) -> dict[int, str]:
+    """A process and all that it started: the names of the processes by their ids."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text()
+            names[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ").strip()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+    found = {process}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {number: names.get(number, "") for number in found}
 
 
 def wait_until(condition: Callable[[], object]) -> None:

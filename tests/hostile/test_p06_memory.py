@@ -8,7 +8,7 @@ from hostile.growth import MIB, Growth, Sample, draw, growth
 from hostile.memory.measuring import MOST_FORGOTTEN, Plan, measure
 from hostile.server import Memory, serving
 
-SHORT = Plan(num_rounds=6, streams=60, waiting=200, refused=60)
+SHORT = Plan(num_rounds=10, streams=60, waiting=200, refused=60)
 
 
 async def test_a_cancelled_stream_leaves_nothing_behind(tiny_store: Path, tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ async def test_a_cancelled_stream_leaves_nothing_behind(tiny_store: Path, tmp_pa
         measured = await measure(server, SHORT)
     assert growth(measured.waiting).allocated < MOST_FORGOTTEN
     assert [check for check in measured.checks()[3:] if not check.holds] == []
-    assert measured.num_steps > 6 * 60 * 5
+    assert measured.num_steps > 10 * 60 * 5
 
 
 async def test_a_handler_that_swallows_its_cancellation_is_noticed(
@@ -35,6 +35,11 @@ def test_growth_is_the_slope_of_the_last_half() -> None:
     assert slope == Growth(pytest.approx(7.0), pytest.approx(3.0))
     with pytest.raises(ValueError, match="needs four"):
         growth(samples[:3])
+
+
+def test_a_table_that_doubles_is_no_growth_of_what_is_allocated() -> None:
+    samples = [Sample(done, Memory(50_000, 3 * done + 65_536 * (done >= 8))) for done in range(10)]
+    assert growth(samples).allocated == pytest.approx(3.0)
 
 
 def test_the_curve_is_a_picture(tmp_path: Path) -> None:

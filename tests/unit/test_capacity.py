@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.capacity import __main__ as commands
+from benchmarks.capacity import plans
 from benchmarks.capacity.__main__ import main
-from benchmarks.capacity.arrivals import Arrival, Bursts, bursty, poisson, recorded
+from benchmarks.capacity.arrivals import Arrival, Bursts, bursty, multiplied, poisson, recorded
 from benchmarks.capacity.costs import Costs, EncodeCost, ServingCost, StepCost, read_costs, write_costs
 from benchmarks.capacity.fitting import fit
 from benchmarks.capacity.meter import Durations
@@ -23,7 +25,8 @@ COSTS = Costs(
     length_multiple=16,
     step=StepCost(fixed=2e-4, row=2e-5, age=1e-6, source=3e-7),
     encode=EncodeCost(fixed=3e-4, token=5e-6, pair=1e-8),
-    serving=ServingCost(token=1e-4, request=5e-4),
+    serving=ServingCost(step=2e-4, token=1e-4, request=5e-4),
+    client=ServingCost(step=5e-5, token=3e-5, request=2e-4),
     sizes=SIZES,
 )
 
@@ -74,21 +77,37 @@ def test_a_recording_is_what_a_server_logged_from_the_first_call_on(tmp_path: Pa
         logged("2026-11-25T10:00:01.600000Z", 1.0, code="RESOURCE_EXHAUSTED", target=0),
     )
     path.write_text("\n".join(lines))
-    assert recorded(path) == [Arrival(0.0, 7, 4), Arrival(1.0, 7, 9)]
-    assert recorded(path, speed=4.0)[1] == Arrival(0.25, 7, 9)
+    assert recorded(path, SIZES) == [Arrival(0.0, 7, 4), Arrival(1.0, 7, 9)]
+    assert recorded(path, SIZES, speed=4.0)[1] == Arrival(0.25, 7, 9)
 
 
 def test_a_recording_may_be_a_table(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("at_s,source_tokens,target_tokens\n5,3,4\n4.5,1,2\n")
-    assert recorded(path) == [Arrival(0.0, 1, 2), Arrival(0.5, 3, 4)]
+    assert recorded(path, SIZES) == [Arrival(0.0, 1, 2), Arrival(0.5, 3, 4)]
+    path.write_text("at_s\n5\n4.5\n")
+    found = recorded(path, SIZES)
+    assert [arrival.at for arrival in found] == [0.0, 0.5]
+    assert all((arrival.source, arrival.target) in SIZES for arrival in found)
+
+
+def test_a_recording_is_multiplied_in_the_same_time_and_keeps_its_rush() -> None:
+    arrivals = [Arrival(at, 7, 9) for at in (*range(10), *(10 + place / 50 for place in range(100)), *range(12, 20))]
+    few, many = multiplied(arrivals, 0.5, seed=1), multiplied(arrivals, 20.0, seed=1)
+    assert set(few) < set(arrivals)
+    assert len(few) == pytest.approx(len(arrivals) / 2, rel=0.25)
+    assert len(many) == pytest.approx(20 * len(arrivals), rel=0.1)
+    assert many == sorted(many)
+    assert 0 <= many[0].at <= many[-1].at < 19
+    in_rush = sum(10 <= one.at < 12 for one in many)
+    assert in_rush == pytest.approx(20 * sum(10 <= one.at < 12 for one in arrivals), rel=0.1)
 
 
 def test_a_recording_of_nothing_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "empty.log"
     path.write_text("")
     with pytest.raises(ValueError, match="has no requests"):
-        recorded(path)
+        recorded(path, SIZES)
 
 
 def test_a_fit_finds_what_the_measurements_were_made_of() -> None:
@@ -143,7 +162,7 @@ def test_simulate_finds_the_replicas_of_a_recording(
     trace.write_text("\n".join(("at_s,source_tokens,target_tokens", *rows)))
     assert main(["simulate", "--costs", str(costs_file), "--trace", str(trace), "--first-token-ms", "30"]) == 0
     output = capsys.readouterr().out
-    assert "trace.csv: " in output
+    assert "trace: " in output
     assert ": kept" in output
 
 
@@ -163,3 +182,26 @@ def test_what_cannot_be_answered_is_said(
         main(["simulate", "--costs", str(costs_file), "--seconds", "2", *wrong])
     assert ended.value.code == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_a_plan_says_the_replicas_of_every_load_and_what_samples_say_of_more(
+    costs_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "BURSTS", Bursts(factor=8.0, share=0.3, mean_s=0.06))
+    monkeypatch.setattr(commands, "PLANNED_S", 1.2)
+    monkeypatch.setattr(plans, "SIZES", (2, 20))
+    monkeypatch.setattr(plans, "CELL", 4)
+    monkeypatch.setattr(plans, "SAMPLES", (1, 4))
+    assert main(["plan", "--costs", str(costs_file), "--first-token-ms", "60", "--speed", "30"]) == 0
+    plan, sampling = capsys.readouterr().out.split("what a sample of")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in plan.splitlines() if line.startswith("| ")][1:]
+    names = ("Poisson", "8 times as many in bursts", "azure-llm-2023-conv: 175 requests")
+    assert all(row[0].startswith(name) for row, name in zip(rows[::2], names, strict=True))
+    for small, large in zip(rows[::2], rows[1::2], strict=True):
+        assert int(small[2]) >= 2
+        assert int(large[3]) >= 4
+        assert int(large[2]) == 5 * int(large[3])
+        assert all(0 < float(row[5]) <= 60 for row in (small, large))
+    assert int(rows[3][2]) > int(rows[1][2]), "bursts take more"
+    assert "| 1        |" in sampling
+    assert "| 4        |" in sampling

@@ -1,0 +1,55 @@
+"""A graph that is written weight by weight is the file that a serialization of all of it would give."""
+
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+
+from export import graph_file
+from export.bundle import DECODER_STEP_FILE, ENCODER_FILE, read_graphs, write_float32
+from export.graph_file import write_graph
+from export.graphs import EncoderGraph
+from export.to_onnx import to_graph, to_onnx
+
+
+@pytest.mark.parametrize("smallest", [1, 4096, 2**40], ids=["every weight", "some", "none"])
+def test_it_has_the_bytes_of_a_serialization(smallest, make_tiny, tmp_path, monkeypatch):
+    graph = EncoderGraph(make_tiny("transformer").model)
+    monkeypatch.setattr(graph_file, "SMALLEST_STREAMED", smallest)
+    write_graph(tmp_path / "encoder.onnx", to_graph(graph))
+    assert (tmp_path / "encoder.onnx").read_bytes() == to_onnx(graph).SerializeToString(deterministic=True)
+
+
+def test_weights_lie_in_the_graph_where_the_model_has_them(make_tiny):
+    model = make_tiny("transformer").model
+    weights = [value.const_value.raw for value in to_graph(EncoderGraph(model)).graph.initializers.values()]
+    addresses = {raw.data_ptr() for raw in weights if isinstance(raw, torch.Tensor)}
+    assert model.embedding.weight.data_ptr() in addresses
+
+
+def test_both_graphs_are_written_and_read_again(make_tiny, tmp_path):
+    tiny = make_tiny("post_norm")
+    write_float32(tmp_path / "version", tiny.model, {"vocabulary.model": b"pieces"})
+    graphs = read_graphs(tmp_path / "version", tiny.model.state_specs, tiny.model.vocabulary_size)
+    for name, graph, wanted in (
+        (ENCODER_FILE, graphs.encoder, tiny.graphs.encoder),
+        (DECODER_STEP_FILE, graphs.decoder_step, tiny.graphs.decoder_step),
+    ):
+        onnx.checker.check_model(tmp_path / "version" / name)
+        assert graph.SerializeToString(deterministic=True) == wanted.SerializeToString(deterministic=True)
+    assert (tmp_path / "version" / "vocabulary.model").read_bytes() == b"pieces"
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 300, 2**15])
+def test_what_stands_before_data_is_as_protobuf_has_it(length):
+    whole = onnx.TensorProto(raw_data=b"x" * length).SerializeToString()
+    assert whole == graph_file._prefix(graph_file.RAW_DATA, length) + b"x" * length
+
+
+def test_a_graph_of_another_exporter_is_written_too(tmp_path):
+    value = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2]))
+    node = ir.node("Identity", [value])
+    node.outputs[0].name = "y"
+    graph = ir.Graph([value], node.outputs, nodes=[node], name="g", opset_imports={"": 21})
+    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10))
+    assert onnx.load(tmp_path / "g.onnx").graph.node[0].op_type == "Identity"
