@@ -40,6 +40,10 @@ ARRANGEMENT = (
     "shared_embedding",
     "tied_output",
     "output_bias",
+    "residual_scale",
+    "encoder_residual_scale",
+    "decoder_history",
+    "tied_decoder_layers",
 )
 """What the conversion takes as it is in every model that is trained here."""
 Quantization = Literal["float32", "int8", "int8_float32", "int16", "float16", "bfloat16"]
@@ -134,6 +138,7 @@ def _set_decoder(spec: Any, model: Transformer, reported_heads: Sequence[int]) -
     for i, (target, layer) in enumerate(zip(spec.layer, model.decoder_layers, strict=True)):
         assert isinstance(layer, DecoderLayer)
         _set_norm(target.self_attention.layer_norm, layer.self_attention_norm)
+        assert layer.self_attention is not None
         _set_self_attention(target.self_attention, layer.self_attention)
         _set_norm(target.attention.layer_norm, layer.cross_attention_norm)
         first = reported_heads if i == model.config.alignment_layer else ()

@@ -41,6 +41,13 @@ class TransformerConfiguration(_Section):
     biases: bool = Field(True, description="of all products in the layers")
     num_encoder_layers: PositiveInt = 4
     num_decoder_layers: PositiveInt = 4
+    decoder_history: Literal["attention", "ssru"] = Field(
+        "attention", description="how a decoder's layer knows earlier tokens: by self-attention, or a recurrent unit"
+    )
+    history_projection: bool = Field(True, description="behind a recurrent unit of the decoder's history")
+    tied_decoder_layers: tuple[NonNegativeInt, ...] = Field(
+        (), description="for each decoder layer the one, from 0, whose weights it has; none: each has its own"
+    )
     norm: Literal["layer", "rms"] = "layer"
     norm_position: Literal["before", "after"] = Field("before", description="of the norm and its sublayer")
     norm_epsilon: PositiveFloat = 1e-5
@@ -75,6 +82,12 @@ class TransformerConfiguration(_Section):
             raise ValueError("without a head_size, hidden_size must be a multiple of num_heads, the encoder's as well")
         if self.max_distance <= self.num_buckets // 2:
             raise ValueError("max_distance must be above half of num_buckets")
+        if self.decoder_history != "attention" and self.positions == "relative":
+            raise ValueError("relative positions need a decoder with self-attention")
+        if self.tied_decoder_layers and len(self.tied_decoder_layers) != self.num_decoder_layers:
+            raise ValueError("tied_decoder_layers must name one layer for each of num_decoder_layers")
+        if any(own > layer for layer, own in enumerate(self.tied_decoder_layers)):
+            raise ValueError("tied_decoder_layers must name no layer that comes later")
         if self.alignment_layer >= self.num_decoder_layers:
             raise ValueError("alignment_layer must be below num_decoder_layers")
         if len(set(self.alignment_heads)) < len(self.alignment_heads):

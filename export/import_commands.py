@@ -14,6 +14,7 @@ def add_import(commands: Commands[argparse.ArgumentParser]) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     _add_hf(kinds)
     _add_joeynmt(kinds)
+    _add_marian(kinds)
     _add_onnx(kinds)
 
 
@@ -51,11 +52,8 @@ def _add_hf(kinds: Commands[argparse.ArgumentParser]) -> None:
         "hf", help="a folder of transformers: MarianMT, M2M100 and NLLB, T5 and mT5, BART and mBART"
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="as save_pretrained or `hf download` makes it")
-    _add_common(parser)
-    parser.add_argument(
-        "--source-language", metavar="CODE", help="of requests that name none (default: the tokenizer's)"
-    )
-    parser.add_argument("--target-language", metavar="CODE", help="in the same way")
+    _add_options(parser, named_after="the folder's")
+    _add_languages(parser, "the tokenizer's")
     parser.set_defaults(run=_import_hf)
 
 
@@ -69,14 +67,42 @@ def _add_joeynmt(kinds: Commands[argparse.ArgumentParser]) -> None:
         metavar="FOLDER",
         help="what JoeyNMT is installed in by `pip install --target` (default: %(default)s)",
     )
-    _add_common(parser)
+    _add_options(parser, named_after="the folder's")
     parser.set_defaults(run=_import_joeynmt)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    """What every import of a folder takes."""
+def _add_marian(kinds: Commands[argparse.ArgumentParser]) -> None:
+    parser = kinds.add_parser("marian", help="a model of Marian NMT: a Transformer, or a student with an SSRU decoder")
+    parser.add_argument("model", type=Path, metavar="MODEL.npz", help="as Marian's training saves it")
+    parser.add_argument(
+        "--vocab",
+        type=Path,
+        nargs=2,
+        required=True,
+        metavar=("SOURCE.spm", "TARGET.spm"),
+        help="its SentencePiece models; the same one twice where both languages share it",
+    )
+    parser.add_argument(
+        "--normalize",
+        type=float,
+        default=0.0,
+        metavar="ALPHA",
+        help="beams are ranked by log-probability / length ** ALPHA, as in its decoder.yml (default: 0, as Marian's)",
+    )
+    _add_options(parser, named_after="the file's")
+    _add_languages(parser, "unknown")
+    parser.set_defaults(run=_import_marian)
+
+
+def _add_languages(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--source-language", metavar="CODE", help=f"of requests that name none (default: {default})")
+    parser.add_argument("--target-language", metavar="CODE", help="in the same way")
+
+
+def _add_options(parser: argparse.ArgumentParser, *, named_after: str) -> None:
+    """What every import of weights takes."""
     parser.add_argument("--model-store", type=Path, default=Path("model_store"), help="(default: %(default)s)")
-    parser.add_argument("--name", help="of the model (default: the folder's)")
+    parser.add_argument("--name", help=f"of the model (default: {named_after})")
     parser.add_argument("--version", type=int, help="(default: the next free number)")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="fp32", help="(default: %(default)s)")
     parser.add_argument(
@@ -89,17 +115,29 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _import_hf(options: argparse.Namespace) -> int:
     from export.hf.importing import import_model
 
-    languages = {"source_language": options.source_language, "target_language": options.target_language}
-    return _report(import_model(options.folder, **_common(options), **languages))
+    return _report(import_model(options.folder, **_given(options), **_languages(options)))
 
 
 def _import_joeynmt(options: argparse.Namespace) -> int:
     from export.joeynmt.importing import import_model
 
-    return _report(import_model(options.folder, options.library, **_common(options)))
+    return _report(import_model(options.folder, options.library, **_given(options)))
 
 
-def _common(options: argparse.Namespace) -> dict[str, Any]:
+def _import_marian(options: argparse.Namespace) -> int:
+    from export.marian.importing import import_marian
+
+    source, target = options.vocab
+    given = _given(options) | _languages(options)
+    return _report(import_marian(options.model, (source, target), normalize=options.normalize, **given))
+
+
+def _languages(options: argparse.Namespace) -> dict[str, Any]:
+    return {"source_language": options.source_language, "target_language": options.target_language}
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What `_add_options` adds, as an import takes it."""
     lines = options.sentences.read_text(encoding="utf-8").splitlines() if options.sentences else []
     return {
         "model_store": options.model_store,

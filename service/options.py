@@ -69,7 +69,7 @@ def decoding_of(options: Options, manifest: Manifest, texts: Texts, source: Sour
     other."""
     for problem in chain(_out_of_range(options, manifest, max_slots), _excluded(options, manifest)):
         raise problem
-    max_length = options.max_length or manifest.max_target_length
+    max_length = options.max_length or manifest.longest_target(len(source.ids))
     prefix = _prefix(options, manifest, texts, source)
     if len(prefix) >= max_length:
         raise InvalidRequestError(

@@ -56,8 +56,7 @@ class Origin:
 @dataclass(frozen=True)
 class Architecture:
     """Our configuration, the sizes of both vocabularies, where each parameter comes from, and the tensors of the
-    checkpoint that hold nothing else. impossible: tokens that have no probability at all. described_in: the file that
-    says of which shapes the tensors are."""
+    checkpoint that hold nothing else. impossible: tokens that have no probability at all."""
 
     configuration: TransformerConfiguration | RecurrentConfiguration
     source_size: int
@@ -65,7 +64,6 @@ class Architecture:
     origins: dict[str, Origin]
     ignored: frozenset[str]
     impossible: tuple[int, ...] = ()
-    described_in: str = "config.json"
 
     def without(self, token_ids: tuple[int, ...]) -> Architecture:
         """The same with logits of minus infinity for some tokens, so that the probabilities of all others sum to 1."""
@@ -94,12 +92,12 @@ class Architecture:
             found = origin.shape(weights)
             if found != shape and tuple(size for size in found if size > 1) != shape:
                 raise ImportedModelError(
-                    f"{origin.names[0]} is {list(weights.shape(origin.names[0]))}, which does not fit "
-                    f"{list(shape)}, as {self.described_in} has it"
+                    f"{origin.names[0]} is {list(weights.shape(origin.names[0]))}, which does not fit {list(shape)}, "
+                    f"as {weights.described_in} has it"
                 )
         used = {part for origin in self.origins.values() for part in origin.names}
         if extra := sorted(weights.names - used - self.ignored):
-            raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its {self.described_in} says nothing")
+            raise ImportedModelError(f"the checkpoint has {extra[0]}, of which its {weights.described_in} says nothing")
 
     def outline(self) -> Transformer | Recurrent:
         """The model without memory for its weights."""

@@ -11,14 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from export.agreement import choose_golden, measure_quantization
 from export.certify import BUILT_IN_SENTENCES, LARGEST_QUANTIZATION_COST, SMALLEST_AGREEMENT, TOLERANCES, environment
 from export.errors import TokensDifferError
-from export.hf.imported import Imported
+from export.hf.imported import Imported, Library
 from export.hf.original import Ask, Translation
 from export.invariance import check_invariance
 from export.recording import record, recorded
@@ -40,7 +39,7 @@ MANY_PARAMETERS = 50_000_000
 
 @dataclass(frozen=True)
 class _Compared:
-    """What is compared: sentences, as both read them, what transformers made of them, and the targets of our beam
+    """What is compared: sentences, as both read them, what the library made of them, and the targets of our beam
     search, by folder."""
 
     asks: Sequence[Ask]
@@ -53,7 +52,7 @@ class _Compared:
 def certify(
     imported: Imported, manifest: Manifest, folder: Path, float32_folder: Path, sentences: Sequence[str]
 ) -> Certificate:
-    """Measure everything on `sentences`, or on built-in ones: transformers' translations, our model's outputs, our beam
+    """Measure everything on `sentences`, or on built-in ones: the library's translations, our model's outputs, our beam
     search, and at last the graphs, each in a process of its own. Raises VerificationError where the graphs fall
     short."""
     length = min(LONGEST_COMPARED, manifest.max_target_length)
@@ -105,7 +104,8 @@ def _measure(
     for found, search in ((agreement, "greedy"), (float32_beams, f"beam {BEAM_SIZE}")):
         if found.num_identical < SMALLEST_AGREEMENT * found.num_sentences:
             raise TokensDifferError(
-                f"{found.num_identical} of {found.num_sentences} {search} translations are those of {imported.library}"
+                f"{found.num_identical} of {found.num_sentences} {search} translations are those of "
+                f"{imported.library.distribution}"
             )
     targets, quantization, greedy = float32_targets, None, agreement
     if shipped is not float32:
@@ -121,7 +121,7 @@ def _measure(
         parity=parity,
         agreement=agreement,
         original=Original(
-            library=f"{imported.library} {imported.library_version or version(imported.library)}",
+            library=imported.library.version,
             architecture=imported.architecture_name,
             greedy=greedy,
             beam=_agreement(compared.beams[folder], [one.beam for one in originals]),
@@ -135,7 +135,7 @@ def _measure(
             shipped,
             [compared.asks[i].text for i in quoted],
             [sources[i].ids for i in quoted],
-            _greedy(shipped, [sources[i] for i in quoted], manifest.max_target_length),
+            _greedy(shipped, [sources[i] for i in quoted]),
             prefixes=[sources[i].target_prefix for i in quoted],
         ),
     )
@@ -163,12 +163,13 @@ def _asks(manifest: Manifest, sentences: Sequence[str]) -> list[Ask]:
 
 def _originals(imported: Imported, asks: Sequence[Ask], length: int) -> list[Translation]:
     asked = {
+        **imported.library.asked,
         "folder": str(imported.folder),
         "texts": [asdict(ask) for ask in asks],
         "max_length": length,
         "beam_size": BEAM_SIZE,
     }
-    made = _run(imported.original, asked, imported.library_folder)
+    made = _run(imported.library.module, asked, imported.library.folder)
     return [
         Translation(tuple(one["source_ids"]), tuple(one["greedy"]), tuple(one["beam"]), one["text"]) for one in made
     ]
@@ -185,16 +186,16 @@ def _readable(manifest: Manifest, folder: Path, asks: Sequence[Ask]) -> tuple[li
 
 
 def _require_same_sources(
-    library: str, asks: Sequence[Ask], sources: Sequence[Source], originals: Sequence[Translation]
+    library: Library, asks: Sequence[Ask], sources: Sequence[Source], originals: Sequence[Translation]
 ) -> None:
     for ask, source, original in zip(asks, sources, originals, strict=True):
         if source.ids != original.source_ids:
             raise TokensDifferError(
-                f"{ask.text!r} is read as {list(source.ids)}, by {library} as {list(original.source_ids)}"
+                f"{ask.text!r} is read as {list(source.ids)}, by {library.distribution} as {list(original.source_ids)}"
             )
 
 
-def _greedy(model: OnnxModel, sources: Sequence[Source], length: int) -> list[Target]:
+def _greedy(model: OnnxModel, sources: Sequence[Source], length: int | None = None) -> list[Target]:
     ids, prefixes = [source.ids for source in sources], [source.target_prefix for source in sources]
     return translate_greedily(model, ids, prefixes=prefixes, max_length=length)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distributions
 from pathlib import Path
+from typing import Any
 
 from export.hf.architecture import Architecture
 from export.hf.search import Decoding
@@ -12,11 +16,32 @@ from export.hf.weights import Weights
 
 
 @dataclass(frozen=True)
+class Library:
+    """The library that a model comes from, with whose translations ours are compared.
+
+    distribution: the name that it is installed by. module: what `python -m` runs to translate with it, which reads and
+    writes as `export.hf.original` does; asked: what it is told besides. folder: what it is installed in; none: this
+    environment.
+    """
+
+    distribution: str = "transformers"
+    module: str = "export.hf.original"
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def version(self) -> str:
+        """Such as "transformers 5.24.0"; raises PackageNotFoundError."""
+        places = sys.path if self.folder is None else [str(self.folder)]
+        for found in distributions(name=self.distribution, path=places):
+            return f"{self.distribution} {found.version}"
+        raise PackageNotFoundError(self.distribution)
+
+
+@dataclass(frozen=True)
 class Imported:
-    """A folder of another library, checked; its weights are read when they are needed. longest: tokens of a source, and
-    of a target where its decoding sets no lower limit; library: the package that the model is of; library_version:
-    where it is not that of this environment; library_folder: what the package is installed in, none: this environment;
-    original: the module that runs it (see `export.hf.original`)."""
+    """A model that others made, checked; its weights are read when they are needed. longest: tokens of a source, and of
+    a target where its decoding sets no lower limit."""
 
     folder: Path
     architecture_name: str
@@ -25,7 +50,4 @@ class Imported:
     decoding: Decoding
     tokenization: Tokenization
     longest: int
-    library: str = "transformers"
-    library_version: str | None = None
-    library_folder: Path | None = None
-    original: str = "export.hf.original"
+    library: Library = Library()

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from export.bundle import (
@@ -67,7 +66,7 @@ def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
     if getattr(config, "quantization_config", None) is not None:
         raise ImportedModelError(f"{folder} is quantized, which is not supported: take the original weights")
     weights = Weights(folder)
-    architecture = _described(describe, config, weights, _padded(longest))
+    architecture = _described(describe, config, weights, padded(longest))
     decoding = read_decoding(generation)
     if decoding.impossible_ids:
         architecture = architecture.without(decoding.impossible_ids)
@@ -105,37 +104,42 @@ def import_model(
     none; sentences are what is measured on, instead of built-in English ones. Raises ImportedModelError, SigningError,
     PublishError, VersionExistsError or VerificationError; then nothing has been published.
     """
-    signing_key = None if key is None else read_private_key(key)
-    name = name or name_of(folder)
-    number = free_version(model_store, name, version)
     imported = read(folder, longest)
     tokens = _with_languages(imported.tokenization, source_language, target_language)
-    imported = replace(imported, tokenization=tokens)
-    return publish(imported, model_store, name, number, precision=precision, sentences=sentences, key=signing_key)
+    return publish(
+        replace(imported, tokenization=tokens),
+        model_store=model_store,
+        name=name or name_of(folder),
+        version=version,
+        precision=precision,
+        sentences=sentences,
+        key=key,
+    )
+
+
+def name_of(path: Path) -> str:
+    """What a model is called after its folder or file."""
+    return re.sub(r"[^a-z0-9._-]+", "-", path.resolve().name.lower()).strip("-._")
 
 
 def publish(
     imported: Imported,
+    *,
     model_store: Path,
     name: str,
-    version: int,
-    *,
+    version: int | None,
     precision: Precision,
     sentences: Sequence[str],
-    key: Ed25519PrivateKey | None,
+    key: Path | None,
 ) -> Path:
-    """Publish what an import has found as MODEL_STORE/NAME/VERSION, measured on the sentences, signed with the key;
-    raises as `import_model`."""
+    """Publish what an import has found out; the version's folder. Raises as `import_model`."""
+    signing_key = None if key is None else read_private_key(key)
+    number = free_version(model_store, name, version)
 
     def build(place: Path) -> None:
-        _build(place, imported, name, version, precision, sentences)
+        _build(place, imported, name, number, precision, sentences)
 
-    return place_version(model_store, name, version, build, key=key)
-
-
-def name_of(folder: Path) -> str:
-    """The folder's own name, as the name of a model."""
-    return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    return place_version(model_store, name, number, build, key=signing_key)
 
 
 def _with_languages(tokens: Tokenization, source: str | None, target: str | None) -> Tokenization:
@@ -213,5 +217,6 @@ def _seal(folder: Path, imported: Imported, precision: Precision, name: str, ver
     return manifest
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
+    """Rounded up to what lengths are multiples of."""
     return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

@@ -18,6 +18,8 @@ BYTES = 4
 
 def check_heads(config: TransformerConfiguration) -> None:
     """Raises ImportedModelError for heads of a size that the decoder's steps cannot have."""
+    if config.decoder_history != "attention":
+        return
     size = config.head_size or config.hidden_size // config.num_heads
     if size % HEAD_MULTIPLE:
         raise ImportedModelError(

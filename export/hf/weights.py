@@ -19,7 +19,7 @@ SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 class Weights:
     """What MODEL.safetensors, or pytorch_model.bin, or the parts that an index of either names, hold: by name.
-    described_in: the file that says which there are."""
+    described_in: what says how they belong together."""
 
     described_in = "config.json"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from export.bundle import LENGTH_MULTIPLE
 from export.errors import ImportedModelError
 from export.hf.architecture import Architecture
-from export.hf.imported import Imported
+from export.hf.imported import Imported, Library
 from export.hf.importing import DEFAULT_LONGEST, name_of, publish
 from export.hf.search import Decoding
 from export.hf.weights import Weights
@@ -28,13 +28,10 @@ from export.joeynmt.configuration import (
     read_configuration,
 )
 from export.joeynmt.vocabulary import read_tokenization
-from export.placing import free_version
-from export.sign import read_private_key
 from service.model.manifest import Precision, Search
 
 MOST_POSITIONS = 5000 // LENGTH_MULTIPLE * LENGTH_MULTIPLE
 """JoeyNMT's Transformer has sinusoids for 5000."""
-LIBRARY = "joeynmt"
 INSTALL = (
     "pip install --target joeynmt-library --no-deps joeynmt==2.3.0 sentencepiece==0.2.1 subword-nmt "
     "'importlib-metadata<9' zipp"
@@ -46,7 +43,7 @@ that it can run with."""
 def read(folder: Path, library: Path, longest: int = DEFAULT_LONGEST) -> Imported:
     """What the folder holds, for sources and targets of at most `longest` tokens, to be compared with the JoeyNMT that
     is installed in another one; raises ImportedModelError. Nothing is written."""
-    installed = _version_in(library)
+    installed = _installed_in(library)
     if not folder.is_dir():
         raise ImportedModelError(f"{folder} is no folder; it is the model_dir of JoeyNMT's training that is imported")
     config = read_configuration(folder)
@@ -62,10 +59,7 @@ def read(folder: Path, library: Path, longest: int = DEFAULT_LONGEST) -> Importe
         _decoding(config),
         read_tokenization(folder, config.data, architecture.source_size, architecture.target_size),
         longest,
-        library=LIBRARY,
-        library_version=installed,
-        library_folder=library.resolve(),
-        original="export.joeynmt.original",
+        installed,
     )
 
 
@@ -83,18 +77,27 @@ def import_model(
 ) -> Path:
     """Publish a folder as MODEL_STORE/NAME/VERSION; the version's folder. library: what JoeyNMT is installed in; other
     arguments and errors are those of `export.hf.importing.import_model`."""
-    signing_key = None if key is None else read_private_key(key)
-    name = name or name_of(folder)
-    number = free_version(model_store, name, version)
-    imported = read(folder, library, longest)
-    return publish(imported, model_store, name, number, precision=precision, sentences=sentences, key=signing_key)
+    return publish(
+        read(folder, library, longest),
+        model_store=model_store,
+        name=name or name_of(folder),
+        version=version,
+        precision=precision,
+        sentences=sentences,
+        key=key,
+    )
 
 
-def _version_in(library: Path) -> str:
-    """Of the JoeyNMT in a folder; raises ImportedModelError."""
-    for found in distributions(name=LIBRARY, path=[str(library)]):
-        return found.version
-    raise ImportedModelError(f"{library} has no JoeyNMT, with which an import is compared; install it there: {INSTALL}")
+def _installed_in(folder: Path) -> Library:
+    """Raises ImportedModelError where there is none."""
+    library = Library("joeynmt", "export.joeynmt.original", folder=folder.resolve())
+    try:
+        library.version  # noqa: B018
+    except PackageNotFoundError as error:
+        raise ImportedModelError(
+            f"{folder} has no JoeyNMT, with which an import is compared; install it there: {INSTALL}"
+        ) from error
+    return library
 
 
 def _described(model: Model, weights: Weights, longest: int) -> Architecture:

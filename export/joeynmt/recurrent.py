@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from export.configuration import AttentionConfiguration, RecurrentConfiguration
 from export.hf.architecture import Architecture, Origin
 from export.hf.weights import Weights
-from export.joeynmt.configuration import CONFIGURATION_FILE, Model, RecurrentDecoder, RecurrentEncoder
+from export.joeynmt.configuration import Model, RecurrentDecoder, RecurrentEncoder
 from export.joeynmt.origins import Columns, Sum
 
 SCORES = {"bahdanau": "concat", "luong": "general"}
@@ -59,7 +59,6 @@ def describe(
         target_size=weights.shape(TARGET)[0],
         origins=origins,
         ignored=frozenset((TARGET, OUTPUT)),
-        described_in=CONFIGURATION_FILE,
     )
 
 

@@ -76,7 +76,6 @@ def describe(
         target_size=weights.shape(TARGET)[0],
         origins=origins,
         ignored=frozenset((TARGET, OUTPUT, "encoder.pe.pe", "decoder.pe.pe")),
-        described_in=CONFIGURATION_FILE,
     )
 
 

@@ -52,7 +52,9 @@ class Transformer(TranslationModel):
         self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_encoder_layers))
         self.encoder_norm = make_norm(config) if config.final_norm else nn.Identity()
         self.decoder_embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_decoder_layers))
+        own_layers = [DecoderLayer(config) for _ in range(config.num_decoder_layers)]
+        tied = config.tied_decoder_layers or range(config.num_decoder_layers)
+        self.decoder_layers = nn.ModuleList(own_layers[own] for own in tied)
         self.decoder_norm = make_norm(config) if config.final_norm else nn.Identity()
         self.output = None if config.tied_output else nn.Linear(hidden, vocabulary_size, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size)) if config.output_bias else None
@@ -94,13 +96,17 @@ class Transformer(TranslationModel):
     def state_specs(self) -> tuple[StateSpec, ...]:
         heads = self.config.num_heads
         head_size = self.config.head_size or self.config.hidden_size // heads
+        layers = range(self.config.num_decoder_layers)
         specs = []
-        for kind, axis, prefix in (("constant", "source_length", "cross"), ("growing", "capacity", "self")):
-            for layer in range(self.config.num_decoder_layers):
-                for part in ("keys", "values"):
-                    columns = prefix == "cross" and part == "keys"
-                    axes = ("batch", heads, head_size, axis) if columns else ("batch", heads, axis, head_size)
-                    specs.append(StateSpec(f"{prefix}_{part}_{layer}", kind, axes))  # type: ignore[arg-type]
+        for layer in layers:
+            specs.append(StateSpec(f"cross_keys_{layer}", "constant", ("batch", heads, head_size, "source_length")))
+            specs.append(StateSpec(f"cross_values_{layer}", "constant", ("batch", heads, "source_length", head_size)))
+        for layer in layers:
+            if self.config.decoder_history == "ssru":
+                specs.append(StateSpec(f"cell_{layer}", "carried", ("batch", self.config.hidden_size)))
+            else:
+                axes = ("batch", heads, "capacity", head_size)
+                specs += [StateSpec(f"self_{part}_{layer}", "growing", axes) for part in ("keys", "values")]
         return tuple(specs)
 
     def encode(self, source_ids: Tensor, source_lengths: Tensor) -> States:
@@ -108,6 +114,8 @@ class Transformer(TranslationModel):
         states = {}
         for i, layer in enumerate(self.decoder_layers):
             states[f"cross_keys_{i}"], states[f"cross_values_{i}"] = layer.cross_attention.keys_and_values(memory)  # type: ignore[union-attr,operator]
+            if self.config.decoder_history == "ssru":
+                states[f"cell_{i}"] = torch.zeros_like(memory[:, 0])
         return states
 
     def step(self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States) -> StepOutput:
@@ -146,7 +154,7 @@ class Transformer(TranslationModel):
         self, token_ids: Tensor, positions: Tensor, source_lengths: Tensor, states: States
     ) -> tuple[Tensor, list[Tensor], States]:
         """One position: x (batch, hidden), each layer's cross-attention weights (batch, heads, source_length), and
-        every growing state, new."""
+        every growing or carried state, new."""
         x = self._embed_target(token_ids, positions)
         visible = masks.source_mask(source_lengths, states["cross_keys_0"].shape[3])
         bias = None

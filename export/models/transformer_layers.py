@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from export.configuration import Activation, TransformerConfiguration
 from export.models.contract import States
 from export.models.multi_head import MultiHeadAttention
+from export.models.ssru import Ssru
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -106,12 +107,15 @@ class EncoderLayer(_Layer):
 
 
 class DecoderLayer(_Layer):
-    """Causal self-attention, cross-attention and feed-forward."""
+    """Causal self-attention, or a recurrent unit in its place, which the same norm belongs to; cross-attention and
+    feed-forward."""
 
     def __init__(self, config: TransformerConfiguration) -> None:
         super().__init__(config, config.residual_scale)
         self.self_attention_norm = make_norm(config)
-        self.self_attention = self._attention(config.num_heads)
+        recurrent = config.decoder_history == "ssru"
+        self.self_attention = None if recurrent else self._attention(config.num_heads)
+        self.recurrence = Ssru(config.hidden_size, projection=config.history_projection) if recurrent else None
         self.cross_attention_norm = make_norm(config)
         self.cross_attention = self._attention(config.num_heads)
         self.feed_forward_norm = make_norm(config)
@@ -122,8 +126,7 @@ class DecoderLayer(_Layer):
     ) -> Tensor:
         """All positions of x (batch, target_length, hidden) at once, for training."""
         norm = self.self_attention_norm
-        attended = self.self_attention(self._before(norm, x), causal, position_bias=position_bias)
-        x = self._after(norm, x, self.dropout(attended))
+        x = self._after(norm, x, self.dropout(self._history(x, causal, position_bias)))
         norm = self.cross_attention_norm
         attended = self.cross_attention(self._before(norm, x), source_visible, memory)
         x = self._after(norm, x, self.dropout(attended))
@@ -139,14 +142,11 @@ class DecoderLayer(_Layer):
         layer: int,
         position_bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, States]:
-        """One position: x (batch, hidden) -> x, cross weights (batch, heads, source_length), new caches. position_bias
-        is (batch, heads, capacity)."""
-        keys, values = f"self_keys_{layer}", f"self_values_{layer}"
+        """One position: x (batch, hidden) -> x, cross weights (batch, heads, source_length), and what the next position
+        is to know of this one. position_bias is (batch, heads, capacity)."""
         norm = self.self_attention_norm
-        attended, new_keys, new_values = self.self_attention.step_self(
-            self._before(norm, x), states[keys], states[values], positions, position_bias
-        )
-        x = self._after(norm, x, attended)
+        known, new_states = self._step_history(x, positions, states, layer, position_bias)
+        x = self._after(norm, x, known)
         norm = self.cross_attention_norm
         attended, weights = self.cross_attention.step_cross(
             self._before(norm, x),
@@ -157,4 +157,28 @@ class DecoderLayer(_Layer):
         x = self._after(norm, x, attended)
         norm = self.feed_forward_norm
         x = self._after(norm, x, self.feed_forward(self._before(norm, x)))
-        return x, weights, {keys: new_keys, values: new_values}
+        return x, weights, new_states
+
+    def _history(self, x: Tensor, causal: Tensor, position_bias: Tensor | None) -> Tensor:
+        normed = self._before(self.self_attention_norm, x)
+        if self.self_attention is not None:
+            attended: Tensor = self.self_attention(normed, causal, position_bias=position_bias)
+            return attended
+        assert self.recurrence is not None
+        known: Tensor = self.recurrence(normed)
+        return known
+
+    def _step_history(
+        self, x: Tensor, positions: Tensor, states: States, layer: int, position_bias: Tensor | None
+    ) -> tuple[Tensor, States]:
+        normed = self._before(self.self_attention_norm, x)
+        if self.self_attention is not None:
+            keys, values = f"self_keys_{layer}", f"self_values_{layer}"
+            attended, new_keys, new_values = self.self_attention.step_self(
+                normed, states[keys], states[values], positions, position_bias
+            )
+            return attended, {keys: new_keys, values: new_values}
+        assert self.recurrence is not None
+        cell = f"cell_{layer}"
+        known, new_cell = self.recurrence.step(normed, states[cell])
+        return known, {cell: new_cell}

@@ -37,7 +37,8 @@ class DecodingOptions:
     """How to search for a translation. The defaults are greedy search; the server refuses what is out of range."""
 
     max_length: int = 0
-    """Most tokens to make, the end of the sentence included, from 1; 0: the model's max_target_length."""
+    """Most tokens to make, the end of the sentence included, from 1; 0: the model's max_target_length, or
+    less where the model bounds a target by its source."""
     seed: int | None = None
     """Draws the tokens of `sampling` and the positions of hard attention, from 0 to 2^64 - 1. None: hard attention
     takes what is most probable, and a seed is drawn for `sampling`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Literal, NamedTuple
 
-BeamEnd = Literal["patience", "full", "improvement", "bound", "places"]
+BeamEnd = Literal["patience", "full", "improvement", "bound", "places", "empty"]
 LengthNorm = Literal["length", "gnmt"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
 from service.model.row import Row
 from service.model.rules import ForcedEnd, Rule, allowed, model_rules
@@ -30,19 +31,17 @@ def translate_greedily(
     max_rows: int = 64,
     max_length: int | None = None,
 ) -> list[Target]:
-    """The most probable next token that the manifest allows until the sentence ends or has `max_length` tokens, in
-    the order of sources.
+    """The most probable next token that the manifest allows until the sentence ends or has `max_length` tokens, or as
+    many as the manifest has it, in the order of sources.
 
     Each source has what stands around every text, and each target begins with its prefix, where there are any. As soon
     as a target ends, the next source takes its row.
     """
     manifest = model.manifest
-    limit = min(max_length or manifest.max_target_length, manifest.max_target_length)
+    most = manifest.max_target_length
+    limits = [min(max_length or manifest.longest_target(len(source)), most) for source in sources]
     targets = [Target([], []) for _ in sources]
-    last: tuple[Rule, ...] = ()
-    if manifest.search.forced_end:
-        last = (ForcedEnd(limit, manifest.vocabulary.end_id),)
-    rules = [(*model_rules(manifest, source), *last) for source in sources]
+    rules = [_rules(manifest, source, limit) for source, limit in zip(sources, limits, strict=True)]
     forced = prefixes or [()] * len(sources)
     slots = Slots(model, max_rows)
     waiting = list(range(len(sources)))[::-1]
@@ -60,11 +59,16 @@ def translate_greedily(
             token_id, log_probability = chosen[row]
             target.token_ids.append(token_id)
             target.log_probabilities.append(log_probability)
-            if target.token_ids[-1] == manifest.vocabulary.end_id or len(target.token_ids) == limit:
+            if target.token_ids[-1] == manifest.vocabulary.end_id or len(target.token_ids) == limits[rows[row]]:
                 slots.leave(row)
                 rows[row] = rows[-1]
                 rows.pop()
     return targets
+
+
+def _rules(manifest: Manifest, source_ids: Sequence[int], limit: int) -> tuple[Rule, ...]:
+    forced = (ForcedEnd(limit, manifest.vocabulary.end_id),) if manifest.search.forced_end else ()
+    return (*model_rules(manifest, source_ids), *forced)
 
 
 def choose(row: Row, rules: Sequence[Rule], target_ids: Sequence[int], prefix: Sequence[int]) -> tuple[int, float]:

@@ -6,6 +6,7 @@ It knows the file's form; `service.model.bundle` proves the files against it.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,6 +17,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     StringConstraints,
     ValidationError,
@@ -167,12 +169,13 @@ class Search(_Part):
     beam_size hypotheses have ended; "improvement": once the best live one, by its score as it is now, is no better than
     the last of the best beam_size that have ended; "bound": the same by the best score that it could ever have. These
     three are transformers' early_stopping of true, false and "never". "places": once a hypothesis has ended at
-    each place of the ranking; one that has ended keeps its place, and goes on beyond its end (JoeyNMT).
+    each place of the ranking; one that has ended keeps its place, and goes on beyond its end (JoeyNMT). "empty": once
+    all hypotheses have ended, each of which leaves the beam narrower by one (Marian).
     length_norm: what a score's log-probability is divided by, to the power of the length penalty: the "length", or
     (5 + length) / 6 (Wu et al. 2016, equation 14: "gnmt").
     """
 
-    beam_end: Literal["patience", "full", "improvement", "bound", "places"] = "patience"
+    beam_end: Literal["patience", "full", "improvement", "bound", "places", "empty"] = "patience"
     length_penalty: NonNegativeFloat = Field(1.0, description="where a request sets none")
     length_norm: Literal["length", "gnmt"] = "length"
     min_length: NonNegativeInt = Field(0, description="tokens before the end of the sentence")
@@ -180,6 +183,9 @@ class Search(_Part):
         0, description="no sequence of so many tokens comes twice; 0: no limit"
     )
     suppressed_ids: tuple[TokenId, ...] = Field((), description="tokens that no target gets")
+    max_length_factor: PositiveFloat | None = Field(
+        None, description="most tokens of a target for each one of its source, where a request sets no max_length"
+    )
     forced_end: bool = Field(False, description="a target of max_length tokens has the end of the sentence as its last")
 
 
@@ -262,6 +268,12 @@ class Manifest(_Part):
     def padded(self, length: int) -> int:
         """A length rounded up to length_multiple: padding to a multiple changes no result at all."""
         return -(-length // self.length_multiple) * self.length_multiple
+
+    def longest_target(self, source_length: int) -> int:
+        """Most target tokens of a source of so many, where a request sets no max_length."""
+        factor = self.search.max_length_factor
+        most = self.max_target_length
+        return most if factor is None else min(most, math.ceil(factor * source_length))
 
     def states_of(self, *kinds: StateKind) -> tuple[State, ...]:
         return tuple(state for state in self.states if state.kind in kinds)

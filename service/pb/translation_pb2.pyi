@@ -107,7 +107,7 @@ class DecodingOptions(_message.Message):
     TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
     """Most tokens to make, the end of the sentence included, from 1 to the model's max_target_length.
-    0: the model's max_target_length.
+    0: the model's max_target_length, or less where the model bounds a target by its source.
     """
     seed: _builtins.int
     """Draws what can be drawn: the tokens of `sampling`, the source position of hard attention. The same seed gives the

@@ -8,6 +8,7 @@ from service.engine.decoding.beam import BeamSearch
 from service.engine.decoding.continuation import Continuation, Target
 from service.engine.decoding.full_beam import FullBeamSearch
 from service.engine.decoding.lines import Alternatives, Best, Lines
+from service.engine.decoding.narrowing import NarrowingBeamSearch
 from service.engine.decoding.places import PlacesBeamSearch
 from service.engine.decoding.sampling import Draw
 from service.engine.decoding.search import Search
@@ -17,7 +18,11 @@ from service.engine.request import BeamEnd, Request
 from service.model.manifest import Manifest
 from service.model.rules import Rule
 
-BEAM_SEARCHES: dict[BeamEnd, type[BeamSearch]] = {"patience": BeamSearch, "places": PlacesBeamSearch}
+BEAM_SEARCHES: dict[BeamEnd, type[BeamSearch]] = {
+    "patience": BeamSearch,
+    "places": PlacesBeamSearch,
+    "empty": NarrowingBeamSearch,
+}
 """By when they end; all others are transformers'."""
 
 

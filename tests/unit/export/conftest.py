@@ -89,6 +89,20 @@ num_decoder_layers = 2
 alignment_layer = 1
 dropout = 0.0
 """,
+    "ssru": """
+family = "transformer"
+hidden_size = 32
+num_heads = 2
+feed_forward_size = 48
+decoder_history = "ssru"
+tied_decoder_layers = [0, 1, 1]
+norm_position = "after"
+final_norm = false
+num_encoder_layers = 1
+num_decoder_layers = 3
+alignment_layer = 1
+dropout = 0.0
+""",
     "lstm": 'family = "recurrent"\ncell = "lstm"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.2\n',
     "gru": 'family = "recurrent"\ncell = "gru"\nhidden_size = 24\nencoder_hidden_size = 20\ndropout = 0.0\n',
     "layered": RECURRENT
