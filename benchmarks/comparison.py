@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Protocol
 import ctranslate2
 import numpy as np
 
-from benchmarks.to_ctranslate2 import translate_ids
 from export.models.contract import END_ID
 from service.engine.request import Decoding, Request
 from service.engine.runner import Runner
@@ -53,8 +52,13 @@ class Ours:
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int) -> None:
         shares = [share for i in range(self._num_workers) if (share := sources[i :: self._num_workers])]
         slots = [self._empty_slots(i, len(share) * beam_size) for i, share in enumerate(shares)]
-        for _ in self._workers.map(_translate, slots, shares, [beam_size] * len(shares)):
+        end_ids = [self.end_id] * len(shares)
+        for _ in self._workers.map(_translate, slots, shares, [beam_size] * len(shares), end_ids):
             pass
+
+    @property
+    def end_id(self) -> int:
+        return self._model.manifest.vocabulary.end_id
 
     def _empty_slots(self, worker: int, num_rows: int) -> Slots:
         if (worker, num_rows) not in self._slots:
@@ -65,13 +69,13 @@ class Ours:
         return slots
 
 
-def _translate(slots: Slots, sources: Sequence[Sequence[int]], beam_size: int) -> None:
+def _translate(slots: Slots, sources: Sequence[Sequence[int]], beam_size: int, end_id: int) -> None:
     if beam_size == 1:
         slots.join(slots.encode(sources))
         for _ in range(TARGET_LENGTH):
             slots.choose(slots.step().ids[:, 0].tolist())
         return
-    runner = Runner(slots, end_id=END_ID)
+    runner = Runner(slots, end_id=end_id)
     decoding = Decoding(TARGET_LENGTH, beam_size=beam_size)
     runner.join([Request(i, tuple(source), decoding) for i, source in enumerate(sources)])
     while runner.num_rows:
@@ -79,19 +83,20 @@ def _translate(slots: Slots, sources: Sequence[Sequence[int]], beam_size: int) -
 
 
 class Theirs:
-    """CTranslate2 with a number of workers, of a number of threads each; the sources are divided among the workers."""
+    """CTranslate2 with a number of workers, of a number of threads each; the sources are divided among the workers.
+    named: each token as its vocabulary spells it."""
 
-    def __init__(self, folder: Path, *, num_workers: int, num_threads: int) -> None:
+    def __init__(self, folder: Path, *, num_workers: int, num_threads: int, named: Callable[[int], str] = str) -> None:
         self.setting = f"{num_workers} x {num_threads}"
         self._num_workers = num_workers
+        self._named = named
         self._translator = ctranslate2.Translator(
             str(folder), compute_type="int8", inter_threads=num_workers, intra_threads=num_threads
         )
 
     def translate(self, sources: Sequence[Sequence[int]], beam_size: int) -> None:
-        translate_ids(
-            self._translator,
-            sources,
+        self._translator.translate_batch(
+            [[self._named(token_id) for token_id in source] for source in sources],
             beam_size=beam_size,
             min_decoding_length=TARGET_LENGTH - 1,
             max_decoding_length=TARGET_LENGTH,
@@ -104,9 +109,11 @@ def our_settings(folder: Path) -> list[Contender]:
     return [Ours(folder, num_workers=workers, num_threads=threads) for workers, threads in ((1, 1), (1, 2), (2, 1))]
 
 
-def their_settings(folder: Path) -> list[Contender]:
+def their_settings(folder: Path, named: Callable[[int], str] = str) -> list[Contender]:
     """CTranslate2 on two cores."""
-    return [Theirs(folder, num_workers=workers, num_threads=threads) for workers, threads in ((1, 2), (2, 1))]
+    return [
+        Theirs(folder, num_workers=workers, num_threads=threads, named=named) for workers, threads in ((1, 2), (2, 1))
+    ]
 
 
 @dataclass(frozen=True)
@@ -130,16 +137,19 @@ def compare(
     num_sources: int,
     beam_size: int,
     rounds: int,
+    end_id: int = END_ID,
 ) -> Rates:
     """Medians of interleaved rounds."""
-    medians = rates((*ours, *theirs), num_sources=num_sources, beam_size=beam_size, rounds=rounds)
+    sources = random_sources(num_sources, end_id)
+    medians = rates((*ours, *theirs), sources, beam_size=beam_size, rounds=rounds)
     best, their_best = (max(side, key=medians.__getitem__) for side in (ours, theirs))
     return Rates(medians[best], medians[their_best], best.setting, their_best.setting)
 
 
-def rates(contenders: Sequence[Contender], *, num_sources: int, beam_size: int, rounds: int) -> dict[Contender, float]:
+def rates(
+    contenders: Sequence[Contender], sources: Sequence[Sequence[int]], *, beam_size: int, rounds: int
+) -> dict[Contender, float]:
     """Tokens a second of each: the median of interleaved rounds, after a batch to warm up."""
-    sources = random_sources(num_sources)
     found: dict[Contender, list[float]] = {contender: [] for contender in contenders}
     for contender in contenders:
         contender.translate(sources, beam_size)
@@ -149,10 +159,10 @@ def rates(contenders: Sequence[Contender], *, num_sources: int, beam_size: int, 
     return {contender: statistics.median(each) for contender, each in found.items()}
 
 
-def random_sources(num_sources: int) -> list[list[int]]:
+def random_sources(num_sources: int, end_id: int = END_ID) -> list[list[int]]:
     """Sources of SOURCE_LENGTH tokens, the end of the sentence included, from the first tokens of any vocabulary."""
     ids = np.random.default_rng(1).integers(10, LARGEST_ID, (num_sources, SOURCE_LENGTH - 1))
-    return [[*row, END_ID] for row in ids.tolist()]
+    return [[*row, end_id] for row in ids.tolist()]
 
 
 def tokens_per_second(contender: Contender, sources: Sequence[Sequence[int]], *, beam_size: int) -> float:

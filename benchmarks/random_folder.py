@@ -1,5 +1,6 @@
 """Makes a folder of transformers with random weights: `python -m benchmarks.random_folder SHAPE FOLDER`, where SHAPE is
-opus-mt (Tiedemann and Thottingal 2020), nllb-600M (NLLB team 2022, the distilled one), or small, a thin Marian."""
+opus-mt (Tiedemann and Thottingal 2020), nllb-600M (NLLB team 2022, the distilled one), base (a Marian of the sizes of
+the base that is measured elsewhere) or small, a thin Marian."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import argparse
 import json
 import random
 import string
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,18 @@ from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 Sizes = dict[str, int]
 MARIANS: dict[str, Sizes] = {
     "small": {"vocab_size": 1_101, "d_model": 64, "layers": 1, "heads": 8, "inner": 64},
+    "base": {"vocab_size": 32_000, "d_model": 512, "layers": 6, "heads": 8, "inner": 2048},
     "opus-mt": {"vocab_size": 58_101, "d_model": 512, "layers": 6, "heads": 8, "inner": 2048},
 }
 NLLB: Sizes = {"vocab_size": 256_206, "d_model": 1024, "layers": 12, "heads": 16, "inner": 4096}
 NUM_PIECES = 1_000
 """That a text is cut into; all others of the vocabulary are invented, and stand in no text."""
+
+
+def make(shape: str, folder: Path) -> None:
+    """In a process of its own, so that the memory that it takes is given back."""
+    command = (sys.executable, "-m", "benchmarks.random_folder", shape, str(folder))
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""A script of the competitors' environment: a MarianMT model of the base's shape with random weights, greedy, by
-`generate` of transformers or of optimum-onnx. Reads a line of sources (ids, all of one length) as JSON, translates them
+"""A script of the competitors' environment: a folder of MarianMT, greedy, by `generate` of transformers or of
+optimum-onnx. Reads a line of sources (ids, all of one length) as JSON, translates them
 into TARGET_LENGTH tokens each, and answers with an empty line."""
 
 from __future__ import annotations
@@ -14,40 +14,27 @@ from typing import Any
 
 import onnxruntime
 import torch
-from transformers import MarianConfig, MarianMTModel  # type: ignore[import-not-found,unused-ignore]
-
-VOCABULARY = 32_000
-CONFIG = MarianConfig(
-    vocab_size=VOCABULARY,
-    d_model=512,
-    encoder_layers=6,
-    decoder_layers=6,
-    encoder_attention_heads=8,
-    decoder_attention_heads=8,
-    encoder_ffn_dim=2048,
-    decoder_ffn_dim=2048,
-    max_position_embeddings=512,
-    activation_function="relu",
-    scale_embedding=True,
-    pad_token_id=0,
-    bos_token_id=2,
-    decoder_start_token_id=2,
-    eos_token_id=3,
-    forced_eos_token_id=None,
-)
+from transformers import GenerationConfig, MarianMTModel  # type: ignore[import-not-found,unused-ignore]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", choices=("transformers", "optimum", "optimum-int8"))
-    parser.add_argument("folder", type=Path, help="where the exported graphs are kept")
+    parser.add_argument("weights", type=Path, help="as save_pretrained writes them")
+    parser.add_argument("graphs", type=Path, help="folder where the exported graphs are kept")
     parser.add_argument("target_length", type=int)
     parser.add_argument("num_threads", type=int)
     options = parser.parse_args()
     torch.set_num_threads(options.num_threads)
     answers = os.fdopen(os.dup(1), "w")
     with contextlib.redirect_stdout(sys.stderr):
-        model = make_model(options.library, options.folder, options.num_threads)
+        model = make_model(options.library, options.weights, options.graphs, options.num_threads)
+        chosen = model.generation_config
+        model.generation_config = GenerationConfig(
+            decoder_start_token_id=chosen.decoder_start_token_id,
+            eos_token_id=chosen.eos_token_id,
+            pad_token_id=chosen.pad_token_id,
+        )
         print(file=answers, flush=True)
         for line in sys.stdin:
             source_ids = torch.tensor(json.loads(line))
@@ -66,20 +53,18 @@ def main() -> None:
             print(file=answers, flush=True)
 
 
-def make_model(library: str, folder: Path, num_threads: int) -> Any:
+def make_model(library: str, weights: Path, graphs: Path, num_threads: int) -> Any:
     """With a `generate` of transformers' kind."""
-    torch.manual_seed(1)
     if library == "transformers":
-        return MarianMTModel(CONFIG).eval()
+        return MarianMTModel.from_pretrained(weights).eval()
     from optimum.onnxruntime import ORTModelForSeq2SeqLM  # type: ignore[import-not-found,unused-ignore]
 
     session = onnxruntime.SessionOptions()
     session.intra_op_num_threads = num_threads
-    exported = folder / "fp32"
+    exported = graphs / "fp32"
     if not (exported / "config.json").is_file():
-        MarianMTModel(CONFIG).eval().save_pretrained(folder / "torch")
-        ORTModelForSeq2SeqLM.from_pretrained(folder / "torch", export=True, use_cache=True).save_pretrained(exported)
-    chosen = quantized(exported, folder / "int8") if library == "optimum-int8" else exported
+        ORTModelForSeq2SeqLM.from_pretrained(weights, export=True, use_cache=True).save_pretrained(exported)
+    chosen = quantized(exported, graphs / "int8") if library == "optimum-int8" else exported
     return ORTModelForSeq2SeqLM.from_pretrained(chosen, use_cache=True, session_options=session)
 
 

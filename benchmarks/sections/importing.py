@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 
+from benchmarks import random_folder
 from benchmarks.figures import at_most
 from benchmarks.process_memory import Peaks, peaks
 from benchmarks.report import ROOT, Bench, Table
@@ -56,8 +56,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 def _import(bench: Bench, shape: str) -> tuple[int, Peaks]:
     """Bytes of the weights, and the peaks."""
     folder, store = bench.scratch / "transformers" / shape.lower(), bench.scratch / "imported"
-    make = (sys.executable, "-m", "benchmarks.random_folder", shape, str(folder))
-    subprocess.run(make, cwd=ROOT, check=True, capture_output=True)
+    random_folder.make(shape, folder)
     sentences = bench.scratch / "sentences.txt"
     sentences.write_text(SENTENCE, encoding="utf-8")
     options = ("--max-length", MAX_LENGTH, "--sentences", str(sentences), "--model-store", str(store))
