@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from export.configuration import Activation, RecurrentConfiguration, TransformerConfiguration
 from export.errors import ImportedModelError
-from export.hf.limits import check_heads, check_size
+from export.hf.heads import widen
+from export.hf.limits import check_size
+from export.hf.origin import Origin
 from export.hf.weights import Weights
 from export.models.build import build_model
 from export.models.recurrent import Recurrent
@@ -28,29 +29,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "swish": "silu",
 }
 """By transformers' names of them."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where one of our parameters comes from: tensors of the checkpoint, one under another, the first of which is
-    multiplied by `scale`; of what comes of that, the rows from the first to before the second of `rows`."""
-
-    names: tuple[str, ...]
-    scale: float = 1.0
-    rows: tuple[int, int | None] = (0, None)
-
-    def shape(self, weights: Weights) -> tuple[int, ...]:
-        """Of the parameter; raises ImportedModelError for a tensor that is not there."""
-        shapes = [weights.shape(part) for part in self.names]
-        return (len(range(sum(one[0] for one in shapes))[slice(*self.rows)]), *shapes[0][1:])
-
-    def read(self, weights: Weights) -> Tensor:
-        """The parameter in float32; raises ImportedModelError."""
-        parts = [weights.read(name) for name in self.names]
-        if self.scale != 1.0:
-            parts[0] = parts[0] * self.scale
-        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return whole[slice(*self.rows)].clone() if self.rows != (0, None) else whole
 
 
 @dataclass(frozen=True)
@@ -78,11 +56,16 @@ class Architecture:
         biased = self.configuration.model_copy(update={"output_bias": True})
         return replace(self, configuration=biased)
 
+    def with_whole_heads(self) -> Architecture:
+        """The same with heads of a size that the decoder's steps can have."""
+        if isinstance(self.configuration, RecurrentConfiguration):
+            return self
+        configuration, origins = widen(self.configuration, self.origins)
+        return replace(self, configuration=configuration, origins=origins)
+
     def check(self, weights: Weights) -> None:
         """Raises ImportedModelError where our graphs cannot have such an architecture, and where the checkpoint lacks a
         tensor, or has one of another shape or too many."""
-        if isinstance(self.configuration, TransformerConfiguration):
-            check_heads(self.configuration)
         model = self.outline()
         check_size(model)
         wanted = {name: tuple(one.shape) for name, one in model.state_dict().items()}

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture, Origin, activation, first_of, output_origin, require
+from export.hf.architecture import Architecture, activation, first_of, output_origin, require
+from export.hf.origin import Origin
 from export.hf.weights import Weights
 
 ARRANGEMENTS: dict[str, dict[str, Any]] = {

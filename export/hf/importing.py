@@ -80,7 +80,7 @@ def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
 
 def _described(describe: Describe, config: Any, weights: Weights, longest: int) -> Architecture:
     try:
-        return describe(config, weights, longest).with_output_bias()
+        return describe(config, weights, longest).with_output_bias().with_whole_heads()
     except ValidationError as error:
         raise ImportedModelError(f"config.json is not supported: {error.errors()[0]['msg']}") from error
 

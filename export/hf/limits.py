@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from export.configuration import TransformerConfiguration
 from export.errors import ImportedModelError
 from export.models.recurrent import Recurrent
 from export.models.transformer import Transformer
 from service.model.manifest import MAX_FILE_BYTES
 
-HEAD_MULTIPLE = 8
-"""Units of a head of the decoder's self-attention: onnxruntime's GroupQueryAttention takes multiples alone."""
 OF_ENCODER = ("encoder", "upper_encoders.", "initial.", "attention.score.key.")
 """How the names of what the encoder's graph alone has begin, whatever the family."""
 BYTES = 4
 """Of a float32."""
-
-
-def check_heads(config: TransformerConfiguration) -> None:
-    """Raises ImportedModelError for heads of a size that the decoder's steps cannot have."""
-    if config.decoder_history != "attention":
-        return
-    size = config.head_size or config.hidden_size // config.num_heads
-    if size % HEAD_MULTIPLE:
-        raise ImportedModelError(
-            f"the decoder has {config.num_heads} heads of {size} units; a multiple of {HEAD_MULTIPLE} is needed"
-        )
 
 
 def check_size(model: Transformer | Recurrent) -> None:

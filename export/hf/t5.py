@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture, Origin, activation, first_of, output_origin, require
+from export.hf.architecture import Architecture, activation, first_of, output_origin, require
+from export.hf.origin import Origin
 from export.hf.weights import Weights
 
 

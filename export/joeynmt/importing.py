@@ -106,7 +106,8 @@ def _described(model: Model, weights: Weights, longest: int) -> Architecture:
             case RecurrentEncoder() as encoder, RecurrentDecoder() as decoder:
                 return recurrent.describe(model, encoder, decoder, weights, longest)
             case TransformerEncoder() as encoder, TransformerDecoder() as decoder:
-                return transformer.describe(model, encoder, decoder, weights, longest).with_output_bias()
+                architecture = transformer.describe(model, encoder, decoder, weights, longest)
+                return architecture.with_output_bias().with_whole_heads()
     except ValidationError as error:
         raise ImportedModelError(f"{CONFIGURATION_FILE} is not supported: {error.errors()[0]['msg']}") from error
     raise ImportedModelError(

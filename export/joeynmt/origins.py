@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from export.hf.architecture import Origin
+from export.hf.origin import Origin
 from export.hf.weights import Weights
 
 

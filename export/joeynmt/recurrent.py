@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from export.configuration import AttentionConfiguration, RecurrentConfiguration
-from export.hf.architecture import Architecture, Origin
+from export.hf.architecture import Architecture
+from export.hf.origin import Origin
 from export.hf.weights import Weights
 from export.joeynmt.configuration import Model, RecurrentDecoder, RecurrentEncoder
 from export.joeynmt.origins import Columns, Sum

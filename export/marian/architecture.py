@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture, Origin
+from export.hf.architecture import Architecture
+from export.hf.origin import Origin
 from export.marian.configuration import MarianConfiguration
 from export.marian.weights import BEGIN_BIAS, BEGIN_ROW, MarianWeights
 
@@ -37,7 +38,7 @@ def describe(config: MarianConfiguration, weights: MarianWeights, longest: int) 
         origins=origins,
         ignored=frozenset((BEGIN_ROW, BEGIN_BIAS)),
     )
-    return architecture.without((num_targets,))
+    return architecture.without((num_targets,)).with_whole_heads()
 
 
 def _ours(config: MarianConfiguration, longest: int) -> TransformerConfiguration:

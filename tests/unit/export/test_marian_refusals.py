@@ -54,7 +54,6 @@ def refuse(model: Model, match: str) -> None:
         ({"transformer-tied-layers": [1, 2, 2]}, r"transformer-tied-layers = \[1, 2, 2\] does not fit 2 layers"),
         ({"transformer-guided-alignment-layer": 5}, "guided-alignment-layer = 5 is none of 2 layers"),
         ({"transformer-heads": 5}, "special:model.yml is not supported: .* must be a multiple of num_heads"),
-        ({"transformer-heads": 8}, "the decoder has 8 heads of 4 units; a multiple of 8 is needed"),
     ],
 )
 def test_a_part_of_the_configuration(model: Model, changes: dict[str, object], match: str) -> None:

@@ -1,0 +1,33 @@
+"""Where a parameter of ours comes from in a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from export.hf.weights import Weights
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one of our parameters comes from: tensors of the checkpoint, one under another, the first of which is
+    multiplied by `scale`; of what comes of that, the rows from the first to before the second of `rows`."""
+
+    names: tuple[str, ...]
+    scale: float = 1.0
+    rows: tuple[int, int | None] = (0, None)
+
+    def shape(self, weights: Weights) -> tuple[int, ...]:
+        """Of the parameter; raises ImportedModelError for a tensor that is not there."""
+        shapes = [weights.shape(part) for part in self.names]
+        return (len(range(sum(one[0] for one in shapes))[slice(*self.rows)]), *shapes[0][1:])
+
+    def read(self, weights: Weights) -> Tensor:
+        """The parameter in float32; raises ImportedModelError."""
+        parts = [weights.read(name) for name in self.names]
+        if self.scale != 1.0:
+            parts[0] = parts[0] * self.scale
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole[slice(*self.rows)].clone() if self.rows != (0, None) else whole
