@@ -78,12 +78,15 @@ class Translator:
         try:
             source = self._texts.read(text, options.source_language, options.target_language)
         except UnknownLanguageError as error:
-            template = (
-                "{field} is not set; the model has {languages}"
-                if error.is_missing
-                else "{field} is none of the model's languages, which are {languages}"
-            )
-            raise InvalidRequestError(template, field=error.field, languages=error.languages) from error
+            if error.is_missing:
+                raise InvalidRequestError(
+                    "{field} is not set; the model has {languages}", field=error.field, languages=error.languages
+                ) from error
+            raise InvalidRequestError(
+                "{field} is none of the model's languages, which are {languages}",
+                field=error.field,
+                languages=error.languages,
+            ) from error
         except TooManyPlaceholdersError as error:
             raise InvalidRequestError(
                 "the text has {number} placeholders; at most {most} are kept", number=error.number, most=error.most

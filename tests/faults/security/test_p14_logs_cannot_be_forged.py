@@ -87,7 +87,7 @@ async def test_an_error_that_quotes_a_text_is_logged_without_it(
 ) -> None:
     """The log names the error and where it came from, and has no word of the text."""
 
-    async def fail(_: Any, text: str) -> None:
+    async def fail(_: Any, text: str, *_options: Any) -> None:
         raise ValueError(text)
 
     monkeypatch.setattr(Translator, "read", fail)

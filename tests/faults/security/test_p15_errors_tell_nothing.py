@@ -26,6 +26,7 @@ from tests.faults.security.answers import MODEL, REQUESTS, SENTENCE, Answer, ask
 SOURCES = Path(__file__).parents[3] / "service"
 ERRORS = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ServiceError)}
 NUMBER = r"-?(\d+(\.\d+)?(e[+-]?\d+)?|nan|inf)"
+NAMED = {"field": "[a-z_]+", "languages": r"[A-Za-z0-9_@., -]*"}
 OF_GRPC = (
     r"(SERVER: |CLIENT: )?(Received|Sent|Decompressed) message larger than max \(\d+ vs\. \d+\)",
     r"Method not found!",
@@ -48,7 +49,7 @@ def raised() -> list[tuple[str, ast.Call]]:
 def pattern(template: str) -> str:
     """What a template may become."""
     parts = [
-        re.escape(literal) + ("" if name is None else "[a-z_]+" if name == "field" else NUMBER)
+        re.escape(literal) + ("" if name is None else NAMED.get(name, NUMBER))
         for literal, name, _, _ in string.Formatter().parse(template)
     ]
     return "".join(parts)
