@@ -133,9 +133,9 @@ async def test_a_long_text_is_read_beside_the_event_loop(inside: str, monkeypatc
     """A long text is read on another thread than everybody's messages are sent on; a short one needs none."""
     real, threads = Texts.read, []
 
-    def read(texts: Texts, text: str) -> Source:
+    def read(texts: Texts, text: str, source_language: str, target_language: str) -> Source:
         threads.append(threading.current_thread() is threading.main_thread())
-        return real(texts, text)
+        return real(texts, text, source_language, target_language)
 
     monkeypatch.setattr(Texts, "read", read)
     async with grpc.aio.insecure_channel(inside) as channel:
