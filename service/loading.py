@@ -84,6 +84,6 @@ def assemble(
     pool = EnginePool(engines, step_timeout_s=settings.step_timeout_s)
     texts = open_texts(manifest, onnx_model.folder, onnx_model.files)
     translator = Translator(manifest, texts, pool, max_text_bytes=settings.max_text_bytes, max_slots=settings.max_slots)
-    admission = Admission(settings.admission_limits(len(engines)))
+    admission = Admission(settings.admission_limits, [engine.row_limit for engine in engines])
     metrics.watch_promised(manifest.name, manifest.version, lambda: admission.num_promised)
     return LoadedModel(manifest, certificate_json, onnx_model.execution_provider, pool, translator, admission)

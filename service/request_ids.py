@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -19,7 +19,7 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     for key, value in metadata:
         if key == REQUEST_ID and isinstance(value, str) and re.fullmatch(REQUEST_ID_PATTERN, value):
             return value
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 class ActiveIds:

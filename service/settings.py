@@ -198,10 +198,10 @@ class Settings(BaseSettings):
         parse_labels(self.initial_labels)
         return self
 
-    def admission_limits(self, num_engines: int) -> AdmissionLimits:
-        """Of one model with so many engines."""
+    @property
+    def admission_limits(self) -> AdmissionLimits:
+        """Of one model."""
         return AdmissionLimits(
-            num_slots=self.max_slots * num_engines,
             max_queue_length=self.max_queue_length,
             max_queue_tokens=self.max_queue_tokens,
             max_queue_wait_s=self.max_queue_wait_s,

@@ -23,6 +23,7 @@ from benchmarks.capacity.meter import Meter
 from service.admission.admission import Admission, AdmissionLimits
 from service.admission.ticket import Claim, Size, Ticket
 from service.engine.request import Decoding, Request
+from service.engine.row_limit import RowLimit
 from service.engine.scheduler import Limits, Scheduler
 from service.errors import QueueFullError
 
@@ -63,8 +64,9 @@ class Replica:
     def __init__(self, serving: Serving, core: Core, changed: Callable[[], None]) -> None:
         self._serving = serving
         self._changed = changed
-        self._scheduler = Scheduler(serving.limits)
-        self._admission = Admission(serving.admission, clock=serving.agenda.read)
+        self._row_limit = RowLimit(serving.limits.max_slots)
+        self._scheduler = Scheduler(serving.limits, self._row_limit)
+        self._admission = Admission(serving.admission, [self._row_limit], clock=serving.agenda.read)
         self._jobs: dict[int, _Job] = {}
         self._streams: dict[int, Stream] = {}  # by the caller's identity
         self._num_requests = 0
@@ -75,7 +77,7 @@ class Replica:
         self._is_stepping = False
         self._is_ahead = False
         self._num_unsent = 0
-        self._step_began = 0.0
+        self._turn_began = self._step_began = 0.0
         self._num_steps = 0
         self._joined: list[_Job] = []
         self._ends: list[tuple[int, int]] = []  # (step, request) for every row, the first to end first
@@ -120,6 +122,7 @@ class Replica:
         self._scheduler.submit(Request(self._num_requests, (0,) * arrival.source, decoding, submitted_at=now))
         if not self._is_stepping:
             self._is_stepping = True
+            self._turn_began = now
             self._begin()
 
     def _begin(self) -> None:
@@ -159,7 +162,10 @@ class Replica:
     def _deliver(self) -> None:
         self._waiting = None
         num_rows = len(self._ends)
-        self._serving.meter.stepped(self._step_began, self._serving.agenda.now, num_rows)
+        now = self._serving.agenda.now
+        self._serving.meter.stepped(self._step_began, now, num_rows)
+        self._row_limit.learn(num_rows, now - self._turn_began, now=now)
+        self._turn_began = now
         self._num_steps += 1
         self._ages += num_rows
         made = {stream: Messages([], rows, []) for stream, rows in self._rows.items() if rows}

@@ -40,7 +40,7 @@ def simulate(plan: Plan, costs: Costs, arrivals: Iterable[Arrival], *, seconds: 
     agenda, meter = Agenda(), Meter(WARM_UP_SHARE * seconds, seconds, plan.target)
     settings = plan.settings
     limits = Limits(settings.max_slots, settings.max_encode_tokens, costs.length_multiple)
-    serving = Serving(costs, limits, settings.admission_limits(1), agenda, meter)
+    serving = Serving(costs, limits, settings.admission_limits, agenda, meter)
     cores = [Core(agenda) for _ in range(plan.num_replicas)]
     balancers: list[Balancer] = []
 

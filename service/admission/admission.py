@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from service.admission.backlog import Backlog
 from service.admission.pushback import pushback_ms
+from service.admission.refused_share import RefusedShare
 from service.admission.standing import Standing
 from service.admission.ticket import Claim, Size, Ticket
 from service.admission.wait import WaitEstimate
+from service.engine.row_limit import RowLimit
 from service.errors import DeadlineExceededError, QueueFullError
 
 STANDING_SHARE = 0.05
@@ -18,6 +20,9 @@ STANDING_SHARE = 0.05
 that a server which is offered too much all the time keeps its queue short."""
 PAUSE_S = 1.0
 """An empty queue for so long ends what stood."""
+CROWDED_SHARE = 0.12
+"""Of the requests that come, those that are refused where rows are held to the knee of each engine's throughput. More
+than that throughput loses by it (see KNEE), or a server that is not offered too much could be kept there."""
 UNKNOWN_WAIT_S = 0.25
 """For a pushback, where nothing is known of the queue yet."""
 _ANY = Size(rows=1, tokens=1)
@@ -32,11 +37,10 @@ DISPLACED = QueueFullError("a request of higher priority took the place; try aga
 
 @dataclass(frozen=True)
 class AdmissionLimits:
-    """num_slots rows of all engines together. At most max_queue_length requests wait, of max_queue_tokens source
+    """At most max_queue_length requests wait, of max_queue_tokens source
     tokens, and none longer than max_queue_wait_s seconds, as far as can be told; STANDING_SHARE of them where the queue
     stays. While others wait, one client has at most max_client_share (0 to 1) of the requests and tokens."""
 
-    num_slots: int
     max_queue_length: int
     max_queue_tokens: int
     max_queue_wait_s: float
@@ -51,8 +55,12 @@ class Admission:
     nothing has begun.
     """
 
-    def __init__(self, limits: AdmissionLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: AdmissionLimits, row_limits: Sequence[RowLimit], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """row_limits: of each engine, which are held to the knee while more is asked than can be done."""
         self._limits = limits
+        self._row_limits = row_limits
         self._clock = clock
         share = limits.max_client_share
         self._backlog = Backlog(
@@ -60,6 +68,7 @@ class Admission:
             tokens_share=max(1.0, share * limits.max_queue_tokens),
         )
         self._wait = WaitEstimate()
+        self._refused_share = RefusedShare()
         self._queued: dict[Ticket, _Queued] = {}
         self._standing = Standing(burst_s=STANDING_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
         self._num_rows = 0
@@ -78,7 +87,12 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether whatever comes has to wait."""
-        return self.num_promised >= self._limits.num_slots
+        return self.num_promised >= self._num_slots
+
+    @property
+    def _num_slots(self) -> int:
+        """Rows of all engines together."""
+        return sum(row_limit.num_rows for row_limit in self._row_limits)
 
     def is_closed(self, claim: Claim) -> bool:
         """Whether the client's next request of this priority would be refused, whatever its size."""
@@ -95,6 +109,13 @@ class Admission:
     def arrived(self) -> None:
         self._num_arriving += 1
 
+    def count(self, *, is_refused: bool) -> None:
+        """One more request was let in, or was refused, whoever did."""
+        self._refused_share.count(is_refused=is_refused, now=self._clock())
+        is_crowded = self._refused_share.value > CROWDED_SHARE
+        for row_limit in self._row_limits:
+            row_limit.is_at_knee = is_crowded
+
     def settled(self) -> None:
         """A request that had arrived is now decided upon, or has ended."""
         self._num_arriving -= 1
@@ -109,6 +130,7 @@ class Admission:
 
     def took(self, ticket: Ticket) -> None:
         """A request was decided for: it holds rows from now on."""
+        self.count(is_refused=False)
         sizes = [place.size for place in ticket.places]
         if sizes and not self._has_free_rows(sizes):
             if not self._queued:
@@ -137,12 +159,12 @@ class Admission:
         self._num_rows += by
 
     def _has_free_rows(self, sizes: Sequence[Size]) -> bool:
-        return self._num_rows + sum(size.rows for size in sizes) <= self._limits.num_slots
+        return self._num_rows + sum(size.rows for size in sizes) <= self._num_slots
 
     def _refusal(self, claim: Claim, sizes: Sequence[Size]) -> QueueFullError | None:
         """Why a request does not fit into the queue; None where it does."""
         limits, backlog = self._limits, self._backlog
-        num_free = max(0, limits.num_slots - self._num_rows)
+        num_free = max(0, self._num_slots - self._num_rows)
         if self._num_arriving + sum(size.rows for size in sizes) <= num_free:
             return None
         num_arriving = max(0, self._num_arriving - num_free)
@@ -210,6 +232,7 @@ class Admission:
         )
 
     def _refused(self, refusal: QueueFullError) -> QueueFullError:
+        self.count(is_refused=True)
         wait_s = self._wait.seconds(self._backlog.work, now=self._clock())
         return refusal.again(pushback_ms=pushback_ms(UNKNOWN_WAIT_S if wait_s is None else wait_s))
 

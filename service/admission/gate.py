@@ -29,4 +29,6 @@ class Gate:
         """Raises QueueFullError while closed."""
         admissions = list(self._admissions())
         if admissions and all(admission.is_closed(Claim(client, priority)) for admission in admissions):
+            for admission in admissions:
+                admission.count(is_refused=True)
             raise QueueFullError("the server is full; try again later", pushback_ms=pushback_ms(WAIT_S))

@@ -10,6 +10,7 @@ from service.engine.mailbox import JOINED, Event
 from service.engine.mailboxes import Mailboxes
 from service.engine.observer import Observer
 from service.engine.request import Request
+from service.engine.row_limit import RowLimit
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits, Scheduler
 from service.engine.watchdog import Heartbeat
@@ -39,9 +40,10 @@ class Cycle:
         commands: Commands,
         mailboxes: Mailboxes,
         heartbeat: Heartbeat,
+        row_limit: RowLimit,
     ) -> None:
         self._runner = runner
-        self._scheduler = Scheduler(limits)
+        self._scheduler = Scheduler(limits, row_limit)
         self._observer = observer
         self._commands = commands
         self._mailboxes = mailboxes
@@ -54,14 +56,15 @@ class Cycle:
         """Whether any request runs or waits."""
         return self._scheduler.has_work
 
-    def turn(self) -> None:
-        """Take the commands and make one step. Raises what goes wrong for all requests."""
+    def turn(self) -> int:
+        """Take the commands and make one step: of how many rows. Raises what goes wrong for all requests."""
         try:
             self._obey()
             self._expire_and_join()
-            self._step()
+            return self._step()
         except InterruptedRunError:
             self._end_interrupted()
+            return 0
 
     def know(self, command: Submit) -> None:
         """Of a request that nothing is done for yet: whom it tells."""
@@ -134,7 +137,7 @@ class Cycle:
                 self._fail_alone(request_id, failure)
             self._observer.joined(num_requests=len(schedule.joining), seconds=time.monotonic() - started)
 
-    def _step(self) -> None:
+    def _step(self) -> int:
         if num_rows := self._runner.num_rows:
             self._heartbeat.beat()
             started = time.monotonic()
@@ -158,6 +161,7 @@ class Cycle:
             queue_length=self._scheduler.queue_length,
             queue_tokens=self._scheduler.queue_tokens,
         )
+        return num_rows
 
     def _fail_alone(self, request_id: int, failure: ServiceError) -> None:
         """A request that has no row any more has failed, and no other."""

@@ -19,6 +19,7 @@ from service.engine.mailbox import UNLIMITED, Mailbox, Place
 from service.engine.mailboxes import Mailboxes
 from service.engine.observer import Observer
 from service.engine.request import Decoding, Request, StepResult
+from service.engine.row_limit import RowLimit
 from service.engine.runner import Runner
 from service.engine.scheduler import Limits
 from service.engine.watchdog import Heartbeat
@@ -51,6 +52,8 @@ class Engine:
         self._mailboxes = Mailboxes()
         self.heartbeat = Heartbeat()
         """What the thread is at."""
+        self.row_limit = RowLimit(limits.max_slots)
+        """How many rows share a step."""
         self._cycle = Cycle(
             runner,
             limits,
@@ -58,6 +61,7 @@ class Engine:
             commands=self._commands,
             mailboxes=self._mailboxes,
             heartbeat=self.heartbeat,
+            row_limit=self.row_limit,
         )
         self.num_rows_promised = 0
         """Rows that the translations under way may come to take, waiting ones too."""
@@ -184,9 +188,12 @@ class Engine:
             while not self._commands.are_closed:
                 self._commands.wait(lambda: self._cycle.has_work, self.heartbeat.rest)
                 self.heartbeat.rest()
+                started = time.monotonic()
                 self._mailboxes.wait_for_loop()
                 self.heartbeat.beat()
-                self._cycle.turn()
+                if num_rows := self._cycle.turn():
+                    now = time.monotonic()
+                    self.row_limit.learn(num_rows, now - started, now=now)
             if self._failure is None:
                 self._end_all(StoppingError("the server is stopping"))
         except BaseException as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.engine.fair_queue import FairQueue
 from service.engine.request import Request
+from service.engine.row_limit import RowLimit
 
 UNWATCHED_FACTOR = 16
 """How many times as many tokens one encode may take while nobody waits for the next token of a running request: then
@@ -35,8 +36,10 @@ class Scheduler:
     """Owns the queue and the set of running requests. Who joins next is the queue's to say; how long the queue may grow
     is decided before a request is submitted."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, row_limit: RowLimit | None = None) -> None:
+        """row_limit: of limits.max_slots rows, which another may hold to fewer."""
         self._limits = limits
+        self._row_limit = row_limit or RowLimit(limits.max_slots)
         self._queue = FairQueue()
         self._running: dict[int, Request] = {}
 
@@ -87,7 +90,8 @@ class Scheduler:
         multiple = self._limits.length_multiple
         most_tokens = self._limits.max_encode_tokens * (1 if self._is_watched else UNWATCHED_FACTOR)
         while (request := self._queue.first(now)) is not None:
-            if self._num_rows + request.decoding.num_rows > self._limits.max_slots:
+            num_rows = self._num_rows
+            if num_rows >= self._row_limit.num_rows or num_rows + request.decoding.num_rows > self._limits.max_slots:
                 break
             longest = max(longest, -(-len(request.source_ids) // multiple) * multiple)
             if joining and longest * (len(joining) + 1) > most_tokens:

@@ -54,6 +54,11 @@ class JsonVocabulary:
         """Whether a token stands for no text, such as the end of the sentence."""
         return token_id in self._controls
 
+    @property
+    def word_starts(self) -> frozenset[int]:
+        """None is known."""
+        return frozenset()
+
     def spell(self, piece: str) -> list[int]:
         """A piece as the tokens of its characters."""
         known = [self._tokenizer.token_to_id(character) for character in piece]

@@ -74,6 +74,11 @@ class PieceVocabulary:
         """Whether a token stands for no text, such as the end of the sentence."""
         return token_id in self._controls
 
+    @property
+    def word_starts(self) -> frozenset[int]:
+        """None is known."""
+        return frozenset()
+
     def spell(self, piece: str) -> list[int]:
         """A piece as the tokens of its characters."""
         return [self._ids.get(character, self._unknown_id) for character in piece]

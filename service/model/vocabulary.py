@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,8 @@ import sentencepiece
 
 from service.model.errors import VocabularyError
 
+SPACE = "\u2581"
+"""How a piece spells a space."""
 NOTHING_MASKED: Mapping[int, str] = MappingProxyType({})
 
 
@@ -27,6 +30,9 @@ class AnyVocabulary(Protocol):
     def id_of(self, piece: str) -> int | None: ...
 
     def is_control(self, token_id: int) -> bool: ...
+
+    @property
+    def word_starts(self) -> frozenset[int]: ...
 
     def spell(self, piece: str) -> list[int]: ...
 
@@ -54,6 +60,12 @@ class Vocabulary:
             i for i in range(self._pieces.get_piece_size()) if self._pieces.is_control(i) or self._pieces.is_unused(i)
         )
         self._spelled: list[str] = [self._pieces.id_to_piece(i) for i in range(self._pieces.get_piece_size())]
+        self.word_starts = frozenset(
+            token_id
+            for token_id, piece in enumerate(self._spelled)
+            if re.match(f"{SPACE}[^{SPACE}]", piece) and token_id not in self._controls
+        )
+        """From each of them on, a text is a space and the text of what follows, whatever comes before."""
         if self._pieces.get_piece_size() != size:
             raise VocabularyError(f"{path} has {self._pieces.get_piece_size()} pieces, the manifest says {size}")
 
@@ -93,7 +105,7 @@ class Vocabulary:
     def normalized_bytes(self, text: str) -> int:
         """UTF-8 bytes of a text as it is normalized before it is cut."""
         normalized: str = self._pieces.normalize(text)
-        return len(normalized.replace("\u2581", " ").encode())
+        return len(normalized.replace(SPACE, " ").encode())
 
     @property
     def unknown_id(self) -> int:
@@ -114,13 +126,18 @@ class TextStream:
         """masked: what stands for these tokens in the text."""
         self._vocabulary = vocabulary
         self._masked = masked
+        self._word_starts = vocabulary.word_starts
         self._ids: list[int] = []
+        self._words = ""
+        """The text before the word that `_ids` are of."""
         self.text = ""
 
     def add(self, token_id: int) -> str:
         """The text that a token adds; empty while a character is incomplete."""
+        if token_id in self._word_starts and (before := self._whole()).strip():
+            self._words, self._ids = before + " ", []
         self._ids.append(token_id)
-        whole = self._vocabulary.decode(self._ids, self._masked)
+        whole = self._whole()
         if whole.endswith("\ufffd") or not whole.startswith(self.text):
             return ""
         delta = whole[len(self.text) :]
@@ -129,9 +146,12 @@ class TextStream:
 
     def finish(self) -> str:
         """What `add` held back at the end."""
-        whole = self._vocabulary.decode(self._ids, self._masked)
+        whole = self._whole()
         if not whole.startswith(self.text):
             return ""
         delta = whole[len(self.text) :]
         self.text = whole
         return delta
+
+    def _whole(self) -> str:
+        return self._words + self._vocabulary.decode(self._ids, self._masked)

@@ -12,6 +12,7 @@ from service.security.tokens import Tokens
 
 AUTHORIZATION = "authorization"
 """The metadata that holds the token."""
+EVERY_SCOPE = tuple(Scope(group) for group in Group)
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class Access:
         PermissionDeniedError."""
         group = METHODS.get(method)
         if self._tokens is None:
-            every_scope = tuple(Scope(one) for one in Group)
-            return Grant("", group or Group.MANAGE, every_scope)
+            return Grant("", group or Group.MANAGE, EVERY_SCOPE)
         given = [value for key, value in metadata if key == AUTHORIZATION and isinstance(value, str)]
         token = self._tokens.value.find(given[0] if len(given) == 1 else "")
         if group is None or not any(scope.group is group for scope in token.scopes):

@@ -145,7 +145,7 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     pool.start()
     registry = Registry()
     translator = Translator(manifest, Texts(manifest, vocabulary, vocabulary), pool, max_text_bytes=100, max_slots=8)
-    admission = Admission(Settings().admission_limits(1))
+    admission = Admission(Settings().admission_limits, [engine.row_limit])
     registry.add(LoadedModel(manifest, "{}", "none", pool, translator, admission))
     request_limits = RequestLimits(max_texts=8, max_text_bytes=100)
     interceptor = StatusInterceptor(Calls([metrics, registry]), limits=request_limits, access=Access())

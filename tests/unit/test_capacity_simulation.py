@@ -57,7 +57,7 @@ def in_events(arrivals: Sequence[Arrival]) -> Times:
     """As the simulation does it, on one replica that refuses nothing."""
     agenda, recorder = Agenda(), Recorder()
     settings = Settings(max_queue_wait_s=1e9, max_queue_length=10**6, max_queue_tokens=10**9)
-    serving = Serving(COSTS, LIMITS, settings.admission_limits(1), agenda, recorder)
+    serving = Serving(COSTS, LIMITS, settings.admission_limits, agenda, recorder)
     replica, caller = Replica(serving, Core(agenda), lambda: None), FarCaller(agenda)
     for arrival in arrivals:
         agenda.run(arrival.at)
@@ -185,7 +185,7 @@ def test_an_engine_waits_for_an_interpreter_that_the_event_loop_is_using(read_s:
     """While the second request is read the first one's step ends, and is sent after that."""
     costs = COSTS.model_copy(update={"serving": ServingCost(step=0.0, token=1e-4, request=read_s)})
     agenda, recorder = Agenda(), Recorder()
-    serving = Serving(costs, LIMITS, Settings().admission_limits(1), agenda, recorder)
+    serving = Serving(costs, LIMITS, Settings().admission_limits, agenda, recorder)
     core, caller = Core(agenda), FarCaller(agenda)
     replica = Replica(serving, core, lambda: None)
     for at in (1.0, 1.0 + read_s / 2):

@@ -11,6 +11,7 @@ from service.admission.admission import Admission, AdmissionLimits
 from service.admission.gate import Gate
 from service.admission.ticket import Claim, Size, Ticket
 from service.calls import Call, Calls
+from service.engine.row_limit import RowLimit
 from service.pb import translation_pb2 as pb
 from service.refusing import Refuser
 from service.security.access import Access
@@ -50,7 +51,7 @@ async def calls(observer: Observer) -> Calls:
 @pytest.fixture
 def admission() -> Admission:
     """One row, and a queue of one."""
-    return Admission(AdmissionLimits(1, 1, 1000, 600.0, 1.0))
+    return Admission(AdmissionLimits(1, 1000, 600.0, 1.0), [RowLimit(1)])
 
 
 @pytest.fixture

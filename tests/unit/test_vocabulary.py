@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,13 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.model.bundle import read_manifest
 from service.model.errors import BundleError
-from service.model.vocabulary import TextStream, Vocabulary
+from service.model.vocabulary import NOTHING_MASKED, TextStream, Vocabulary
 
 SENTENCES = ["two dogs play in the snow .", "a man reads a book .", "three women talk and laugh ."] * 20
 SIZE = 320
+MODEL_STORE = Path(__file__).parents[2] / "model_store"
 PLACEHOLDERS = ["%1$s", "%1", "%s", "{0}", "</b>"]
 
 
@@ -37,6 +41,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(path, SIZE)
+
+
+@cache
+def shipped(name: str) -> Vocabulary:
+    folder = max(path for path in (MODEL_STORE / name).iterdir() if path.name.isdigit())
+    return Vocabulary(folder / "vocabulary.model", read_manifest(folder).vocabulary.target_size)
 
 
 def stream(vocabulary: Vocabulary, ids: list[int]) -> tuple[list[str], str]:
@@ -109,6 +119,51 @@ def test_placeholders_stay_whole_and_keep_the_spaces_around_them(
 def test_joined_deltas_are_the_whole_text(vocabulary: Vocabulary, ids: list[int]) -> None:
     deltas, text = stream(vocabulary, ids)
     assert "".join(deltas) == text
+
+
+def deltas_of_whole_texts(vocabulary: Vocabulary, ids: list[int], masked: Mapping[int, str]) -> list[str]:
+    """As a stream that decodes the whole target with every token."""
+    text, deltas = "", []
+    for end in range(1, len(ids) + 2):
+        whole = vocabulary.decode(ids[:end], masked)
+        is_told = whole.startswith(text) and (end > len(ids) or not whole.endswith("\ufffd"))
+        deltas.append(whole[len(text) :] if is_told else "")
+        text = whole if is_told else text
+    return deltas
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("name", ["en-de-transformer", "en-ko-transformer", "bytes"])
+def test_deltas_are_those_of_the_whole_text(vocabulary: Vocabulary, name: str, data: st.DataObject) -> None:
+    masked: Mapping[int, str] = {}
+    if name != "bytes":
+        vocabulary = shipped(name)
+        if (mask := vocabulary.id_of("%1")) is not None:
+            masked = {mask: "%s"}
+    size = len(vocabulary._spelled)
+    starts, others = st.sampled_from(sorted(vocabulary.word_starts)), st.integers(0, size - 1)
+    ids = data.draw(st.lists(st.one_of(starts, others, *map(st.just, masked), *map(st.just, range(8))), max_size=30))
+    text = TextStream(vocabulary, masked)
+    deltas = [*map(text.add, ids), text.finish()]
+    assert deltas == deltas_of_whole_texts(vocabulary, ids, masked)
+
+
+def test_a_token_costs_what_its_word_has_and_not_the_whole_text(vocabulary: Vocabulary) -> None:
+    """Else a target of 500 tokens would be decoded 500 times."""
+    ids = vocabulary.encode(" ".join(SENTENCES))
+    decoded = []
+
+    class Counting(Vocabulary):
+        def decode(self, ids: Sequence[int], masked: Mapping[int, str] = NOTHING_MASKED) -> str:
+            decoded.append(len(ids))
+            return vocabulary.decode(ids, masked)
+
+    counting = Counting.__new__(Counting)
+    counting.__dict__ = vocabulary.__dict__
+    text = TextStream(counting)
+    assert "".join([*map(text.add, ids), text.finish()]) == " ".join(SENTENCES)
+    assert len(ids) > 500
+    assert max(decoded) < 12
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=40))

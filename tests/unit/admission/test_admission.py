@@ -16,6 +16,7 @@ from service.admission.gate import Gate
 from service.admission.pushback import LONGEST_MS, SHORTEST_MS, pushback_ms
 from service.admission.ticket import Claim, Size, Ticket
 from service.engine.request import Priority
+from service.engine.row_limit import RowLimit
 from service.errors import DeadlineExceededError, QueueFullError, ServiceError
 
 ONE = Size(rows=1, tokens=10)
@@ -36,15 +37,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(clock: Clock) -> Callable[..., Admission]:
-    def make(**limits: Any) -> Admission:
+    def make(*, num_slots: int = 2, **limits: Any) -> Admission:
         values = {
-            "num_slots": 2,
             "max_queue_length": 4,
             "max_queue_tokens": 1000,
             "max_queue_wait_s": 1.0,
             "max_client_share": 0.5,
         }
-        return Admission(AdmissionLimits(**(values | limits)), clock=clock)
+        return Admission(AdmissionLimits(**(values | limits)), [RowLimit(num_slots)], clock=clock)
 
     return make
 
@@ -364,10 +364,8 @@ Steps = st.lists(
 @given(Steps)
 def test_whatever_happens_the_queue_is_bounded_and_nothing_is_left(steps: Any) -> None:
     clock = Clock()
-    limits = AdmissionLimits(
-        num_slots=4, max_queue_length=6, max_queue_tokens=120, max_queue_wait_s=5.0, max_client_share=0.5
-    )
-    admission = Admission(limits, clock=clock)
+    limits = AdmissionLimits(max_queue_length=6, max_queue_tokens=120, max_queue_wait_s=5.0, max_client_share=0.5)
+    admission = Admission(limits, [RowLimit(4)], clock=clock)
     alive: list[Ticket] = []
     for client, priority, sizes, which, ends in steps:
         clock.now += 0.01
@@ -421,3 +419,41 @@ def test_a_request_that_has_ended_holds_nothing_of_its_engine(make: Callable[...
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_rows_are_held_to_the_knee_while_much_is_refused_and_no_longer(clock: Clock) -> None:
+    row_limit = RowLimit(8)
+    row_limit.knee = 3
+    limits = AdmissionLimits(max_queue_length=2, max_queue_tokens=1000, max_queue_wait_s=9.0, max_client_share=1.0)
+    admission = Admission(limits, [row_limit], clock=clock)
+    tickets = [admit(admission) for _ in range(10)]
+    assert not row_limit.is_at_knee
+    for _ in range(3):
+        with pytest.raises(QueueFullError):
+            admit(admission)
+    assert row_limit.is_at_knee
+    for ticket in tickets[:5]:
+        begin(ticket)
+        end(ticket)
+    assert admission.is_full, "though 3 of 8 rows are free"
+    for ticket in tickets[5:]:
+        begin(ticket)
+        end(ticket)
+    for _ in range(30):
+        clock.now += 0.1
+        end(admit(admission))
+    assert not row_limit.is_at_knee
+
+
+def test_what_the_gate_refuses_is_counted(clock: Clock) -> None:
+    row_limit = RowLimit(1)
+    limits = AdmissionLimits(max_queue_length=1, max_queue_tokens=1000, max_queue_wait_s=9.0, max_client_share=1.0)
+    admission = Admission(limits, [row_limit], clock=clock)
+    gate = Gate(lambda: [admission])
+    tickets = [admit(admission) for _ in range(2)]
+    for _ in range(8):
+        with pytest.raises(QueueFullError):
+            gate.check("us", Priority.NORMAL)
+    assert row_limit.is_at_knee
+    for ticket in tickets:
+        end(ticket)

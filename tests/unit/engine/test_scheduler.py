@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service.engine.fair_queue import AGING_S, MAX_IDLE_CLIENTS, FairQueue
 from service.engine.request import Decoding, Priority, Request
+from service.engine.row_limit import RowLimit
 from service.engine.scheduler import Limits, Scheduler
 
 
@@ -184,3 +185,31 @@ def first(queue: FairQueue) -> Request:
     found = queue.first(0.0)
     assert found is not None
     return found
+
+
+def test_fewer_rows_run_while_they_are_held_to_the_knee_and_none_is_ended() -> None:
+    row_limit = RowLimit(8)
+    row_limit.knee = 3
+    scheduler = Scheduler(limits(max_slots=8), row_limit)
+    for i in range(5):
+        scheduler.submit(request(i))
+    assert len(scheduler.schedule(0.0).joining) == 5
+    row_limit.is_at_knee = True
+    for i in range(5, 9):
+        scheduler.submit(request(i))
+    assert ids(scheduler.schedule(0.0).joining) == []
+    for i in range(3):
+        scheduler.finish(i)
+    assert ids(scheduler.schedule(0.0).joining) == [5]
+    row_limit.is_at_knee = False
+    assert ids(scheduler.schedule(0.0).joining) == [6, 7, 8]
+
+
+def test_a_request_of_more_rows_than_the_knee_still_joins() -> None:
+    row_limit = RowLimit(8)
+    row_limit.knee, row_limit.is_at_knee = 3, True
+    scheduler = Scheduler(limits(max_slots=8), row_limit)
+    scheduler.submit(request(0))
+    scheduler.submit(request(1, rows=7))
+    scheduler.submit(request(2))
+    assert ids(scheduler.schedule(0.0).joining) == [0, 1]
