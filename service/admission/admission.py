@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.admission.backlog import Backlog
+from service.admission.pace import Pace
 from service.admission.pushback import pushback_ms
 from service.admission.refused_share import RefusedShare
 from service.admission.standing import Standing
 from service.admission.ticket import Claim, Size, Ticket
-from service.admission.wait import WaitEstimate
 from service.engine.row_limit import RowLimit
 from service.errors import DeadlineExceededError, QueueFullError
 
@@ -23,6 +23,8 @@ PAUSE_S = 1.0
 CROWDED_SHARE = 0.12
 """Of the requests that come, those that are refused where rows are held to the knee of each engine's throughput. More
 than that throughput loses by it (see KNEE), or a server that is not offered too much could be kept there."""
+WAITING_HALF_LIFE_S = 2.0
+SERVING_HALF_LIFE_S = 30.0
 UNKNOWN_WAIT_S = 0.25
 """For a pushback, where nothing is known of the queue yet."""
 _ANY = Size(rows=1, tokens=1)
@@ -67,7 +69,8 @@ class Admission:
             requests_share=max(1.0, share * limits.max_queue_length),
             tokens_share=max(1.0, share * limits.max_queue_tokens),
         )
-        self._wait = WaitEstimate()
+        self._waiting = Pace(half_life_s=WAITING_HALF_LIFE_S)
+        self._serving = Pace(half_life_s=SERVING_HALF_LIFE_S)
         self._refused_share = RefusedShare()
         self._queued: dict[Ticket, _Queued] = {}
         self._standing = Standing(burst_s=STANDING_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
@@ -111,7 +114,7 @@ class Admission:
 
     def count(self, *, is_refused: bool) -> None:
         """One more request was let in, or was refused, whoever did."""
-        self._refused_share.count(is_refused=is_refused, now=self._clock())
+        self._refused_share.count(is_refused=is_refused, now=self.now)
         is_crowded = self._refused_share.value > CROWDED_SHARE
         for row_limit in self._row_limits:
             row_limit.is_at_knee = is_crowded
@@ -134,9 +137,9 @@ class Admission:
         sizes = [place.size for place in ticket.places]
         if sizes and not self._has_free_rows(sizes):
             if not self._queued:
-                self._standing.filled(self._clock())
+                self._standing.filled(self.now)
             ahead = self._backlog.work_before(ticket.claim.client, sizes[0].work)
-            self._queued[ticket] = _Queued(self._clock(), ahead)
+            self._queued[ticket] = _Queued(self.now, ahead)
             self._count(ticket, 1, sizes)
         self.rows_changed(sum(size.rows for size in sizes))
 
@@ -146,17 +149,34 @@ class Admission:
         queued = self._queued.get(ticket)
         if queued is not None:
             if has_begun and not ticket.has_begun:
-                now = self._clock()
-                self._wait.learn(queued.work_ahead, now - queued.at, now=now)
+                now = self.now
+                self._waiting.learn(queued.work_ahead, now - queued.at, now=now)
             self._count(ticket, -(ticket.num_waiting == 0), [size], sign=-1)
             if ticket.num_waiting == 0:
                 del self._queued[ticket]
                 if not self._queued:
-                    self._standing.emptied(self._clock())
+                    self._standing.emptied(self.now)
         ticket.has_begun |= has_begun
+
+    def served(self, size: Size, since: float) -> None:
+        """One source of a request held rows since then."""
+        now = self.now
+        self._serving.learn(size.tokens, now - since, now=now)
 
     def rows_changed(self, by: int) -> None:
         self._num_rows += by
+
+    @property
+    def now(self) -> float:
+        return self._clock()
+
+    def _wait_s(self, work: int, now: float) -> float | None:
+        """How long so much work takes to leave the queue, by what waited lately, whatever for: rows, encoding, or the
+        interpreter. Where nothing did, as long as rows are held for it; None where nothing is known."""
+        wait_s = self._waiting.seconds(work, now=now)
+        if wait_s is None and (held_s := self._serving.seconds(work, now=now)) is not None:
+            wait_s = held_s / self._num_slots
+        return wait_s
 
     def _has_free_rows(self, sizes: Sequence[Size]) -> bool:
         return self._num_rows + sum(size.rows for size in sizes) <= self._num_slots
@@ -177,8 +197,8 @@ class Admission:
             return TOO_MANY_TOKENS
         if backlog.is_over_share(claim.client, tokens):
             return SHARE_TAKEN
-        now = self._clock()
-        wait_s = self._wait.seconds(backlog.work_before(claim.client, sizes[0].work), now=now)
+        now = self.now
+        wait_s = self._wait_s(backlog.work_before(claim.client, sizes[0].work), now)
         share = STANDING_SHARE if self._standing.is_so(now) else 1.0
         if wait_s is not None and wait_s > limits.max_queue_wait_s * share:
             return TOO_LONG
@@ -187,12 +207,12 @@ class Admission:
     def _require_time(self, claim: Claim, first: Size) -> None:
         if claim.deadline is None:
             return
-        now = self._clock()
+        now = self.now
         if claim.deadline <= now:
             raise DeadlineExceededError("the deadline passed before the translation began")
         if self._has_free_rows([first]) or self._backlog.is_empty:
             return
-        wait_s = self._wait.seconds(self._backlog.work_before(claim.client, first.work, claim.priority), now=now)
+        wait_s = self._wait_s(self._backlog.work_before(claim.client, first.work, claim.priority), now)
         if wait_s is not None and now + wait_s > claim.deadline:
             raise self._refused(TOO_LATE)
 
@@ -233,7 +253,7 @@ class Admission:
 
     def _refused(self, refusal: QueueFullError) -> QueueFullError:
         self.count(is_refused=True)
-        wait_s = self._wait.seconds(self._backlog.work, now=self._clock())
+        wait_s = self._wait_s(self._backlog.work, self.now)
         return refusal.again(pushback_ms=pushback_ms(UNKNOWN_WAIT_S if wait_s is None else wait_s))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -457,3 +458,45 @@ def test_what_the_gate_refuses_is_counted(clock: Clock) -> None:
     assert row_limit.is_at_knee
     for ticket in tickets:
         end(ticket)
+
+
+def serve(admission: Admission, clock: Clock, *, seconds: float) -> None:
+    """Requests that free rows take, each of 10 tokens and of so many seconds."""
+    for _ in range(8):
+        running = admit(admission)
+        begin(running)
+        clock.now += seconds
+        end(running)
+
+
+def crowd(admission: Admission) -> None:
+    """As many requests as are let in."""
+    with suppress(QueueFullError):
+        for _ in range(1000):
+            admit(admission)
+
+
+def test_a_sudden_crowd_waits_no_longer_than_allowed_though_nobody_has_waited_yet(
+    make: Callable[..., Admission], clock: Clock
+) -> None:
+    admission = make(num_slots=2, max_queue_length=1000, max_queue_tokens=100_000, max_queue_wait_s=5.0)
+    serve(admission, clock, seconds=0.98)
+    crowd(admission)
+    assert admission.queue_length == 10, "two rows, a second each at most, for five seconds"
+
+
+def test_the_time_that_somebody_thinks_about_a_translation_is_no_work(
+    make: Callable[..., Admission], clock: Clock
+) -> None:
+    admission = make(num_slots=2, max_queue_length=1000, max_queue_tokens=100_000, max_queue_wait_s=5.0)
+    for _ in range(8):
+        edited = admit(admission)
+        begin(edited)
+        clock.now += 0.98
+        edited.places[0].rest()
+        clock.now += 60.0
+        edited.places[0].resume()
+        end(edited)
+    serve(admission, clock, seconds=0.98)
+    crowd(admission)
+    assert admission.queue_length == 10
