@@ -43,7 +43,8 @@ class RowLimit:
     def learn(self, num_rows: int, seconds: float, *, now: float) -> None:
         """A turn with a step of so many rows took so long, all that it waited for included; now in seconds."""
         self._bands[bisect.bisect_left(self._edges, num_rows)].learn(num_rows, seconds, now)
-        self.knee = self._found(now)
+        if self.is_at_knee:
+            self.knee = self._found(now)
 
     def _found(self, now: float) -> int:
         if not self._bands[-1].is_known(now):

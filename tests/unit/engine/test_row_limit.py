@@ -8,7 +8,8 @@ TURNS = int(4 * MEMORY)
 
 
 def teach(row_limit: RowLimit, numbers: range, *, fixed_s: float, row_s: float, now: float = 0.0) -> None:
-    """Turns of an engine whose step takes fixed_s and row_s for each row."""
+    """Turns of an engine whose step takes fixed_s and row_s for each row, held to the knee as it is known so far."""
+    row_limit.is_at_knee = True
     for num_rows in numbers:
         for _ in range(TURNS):
             row_limit.learn(num_rows, fixed_s + row_s * num_rows, now=now)
