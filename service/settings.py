@@ -66,7 +66,9 @@ class Settings(BaseSettings):
         "and one alone for a model whose step has less than 16 MiB",
     )
     num_threads: PositiveInt = Field(1, description="threads that the step of one engine uses")
-    max_slots: PositiveInt = Field(64, description="sequences that share one engine's decoder step; fewer while much is refused")
+    max_slots: PositiveInt = Field(
+        64, description="sequences that share one engine's decoder step; fewer while much is refused"
+    )
     max_queue_length: PositiveInt = Field(256, description="requests that wait for a slot, for each model")
     max_queue_tokens: PositiveInt = Field(32_768, description="source tokens of requests that wait, for each model")
     max_queue_wait_s: PositiveFloat = Field(

@@ -20,9 +20,10 @@ STANDING_SHARE = 0.05
 that a server which is offered too much all the time keeps its queue short."""
 PAUSE_S = 1.0
 """An empty queue for so long ends what stood."""
-CROWDED_SHARE = 0.12
-"""Of the requests that come, those that are refused where rows are held to the knee of each engine's throughput. More
-than that throughput loses by it (see KNEE), or a server that is not offered too much could be kept there."""
+CROWDED_SHARE, CALM_SHARE = 0.3, 0.12
+"""Of the requests that come, those refused from which on rows are held to the knee of each engine's throughput, and
+those down to which they are. The second is more than that throughput is below the greatest (see KNEE), or a server that
+is not offered too much could be kept there."""
 WAITING_HALF_LIFE_S = 2.0
 SERVING_HALF_LIFE_S = 30.0
 UNKNOWN_WAIT_S = 0.25
@@ -115,9 +116,9 @@ class Admission:
     def count(self, *, is_refused: bool) -> None:
         """One more request was let in, or was refused, whoever did."""
         self._refused_share.count(is_refused=is_refused, now=self.now)
-        is_crowded = self._refused_share.value > CROWDED_SHARE
         for row_limit in self._row_limits:
-            row_limit.is_at_knee = is_crowded
+            enough = CALM_SHARE if row_limit.is_at_knee else CROWDED_SHARE
+            row_limit.is_at_knee = self._refused_share.value > enough
 
     def settled(self) -> None:
         """A request that had arrived is now decided upon, or has ended."""

@@ -429,9 +429,12 @@ def test_rows_are_held_to_the_knee_while_much_is_refused_and_no_longer(clock: Cl
     admission = Admission(limits, [row_limit], clock=clock)
     tickets = [admit(admission) for _ in range(10)]
     assert not row_limit.is_at_knee
-    for _ in range(3):
+    for _ in range(4):
         with pytest.raises(QueueFullError):
             admit(admission)
+    assert not row_limit.is_at_knee, "4 of 14 are few"
+    with pytest.raises(QueueFullError):
+        admit(admission)
     assert row_limit.is_at_knee
     for ticket in tickets[:5]:
         begin(ticket)
@@ -440,6 +443,10 @@ def test_rows_are_held_to_the_knee_while_much_is_refused_and_no_longer(clock: Cl
     for ticket in tickets[5:]:
         begin(ticket)
         end(ticket)
+    for _ in range(8):
+        clock.now += 0.1
+        end(admit(admission))
+    assert row_limit.is_at_knee, "not before they are fewer than those that brought it here"
     for _ in range(30):
         clock.now += 0.1
         end(admit(admission))
