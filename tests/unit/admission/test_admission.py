@@ -446,7 +446,7 @@ def test_rows_are_held_to_the_knee_while_much_is_refused_and_no_longer(clock: Cl
     for _ in range(8):
         clock.now += 0.1
         end(admit(admission))
-    assert row_limit.is_at_knee, "not before they are fewer than those that brought it here"
+    assert row_limit.is_at_knee, "not before far fewer are refused"
     for _ in range(30):
         clock.now += 0.1
         end(admit(admission))
