@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture, activation, first_of, output_origin, require
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.architecture import Architecture, activation, first_of, output_origin, require
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 
 ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "marian": {

@@ -3,7 +3,6 @@ translations of transformers token for token, and there all at once."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,35 +10,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from export.bundle import (
-    CERTIFICATE_FILE,
-    DECODER_STEP_FILE,
-    ENCODER_FILE,
-    LENGTH_MULTIPLE,
-    MODEL_CARD_FILE,
-    NUM_CANDIDATES,
-    read_graphs,
-    records_of,
-    states_of,
-    write_float32,
-    write_graphs,
-)
+from export.bundle import LENGTH_MULTIPLE
 from export.errors import ImportedModelError
 from export.hf import bart, t5
-from export.hf.architecture import Architecture
-from export.hf.card import model_card
-from export.hf.certify import certify
-from export.hf.imported import Imported
 from export.hf.search import read_decoding
 from export.hf.tokenize import load_configurations, load_tokenizer
-from export.hf.vocabulary import Tokenization, read_tokenization
-from export.hf.weights import Weights
-from export.placing import free_version, place_version
-from export.separately import separately
-from export.sign import read_private_key
-from service.model.certificate import read_certificate, replay
-from service.model.manifest import MANIFEST_FILE, Manifest, Precision
-from service.model.onnx_model import OnnxModel
+from export.hf.vocabulary import read_tokenization
+from export.imports.architecture import Architecture
+from export.imports.imported import Imported, Library
+from export.imports.publish import DEFAULT_LONGEST, name_of, padded, publish
+from export.imports.tokenization import Tokenization
+from export.imports.weights import Weights
+from service.model.manifest import Precision
 
 Describe = Callable[[Any, Weights, int], Architecture]
 DESCRIBE: dict[str, Describe] = {
@@ -48,7 +30,7 @@ DESCRIBE: dict[str, Describe] = {
     "mt5": t5.describe,
 }
 """By the model_type of config.json."""
-DEFAULT_LONGEST = 256
+TRANSFORMERS = Library("transformers", "export.hf.original")
 
 
 def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
@@ -75,7 +57,8 @@ def read(folder: Path, longest: int = DEFAULT_LONGEST) -> Imported:
     tokenization = read_tokenization(load_tokenizer(folder), decoding, *sizes)
     room = architecture.configuration.max_positions // LENGTH_MULTIPLE * LENGTH_MULTIPLE
     name = (config.architectures or [config.model_type])[0]
-    return Imported(folder, name, architecture, weights, decoding, tokenization, min(longest, room))
+    longest = min(longest, room)
+    return Imported(folder, name, architecture, weights, decoding, tokenization, longest, TRANSFORMERS)
 
 
 def _described(describe: Describe, config: Any, weights: Weights, longest: int) -> Architecture:
@@ -117,31 +100,6 @@ def import_model(
     )
 
 
-def name_of(path: Path) -> str:
-    """What a model is called after its folder or file."""
-    return re.sub(r"[^a-z0-9._-]+", "-", path.resolve().name.lower()).strip("-._")
-
-
-def publish(
-    imported: Imported,
-    *,
-    model_store: Path,
-    name: str,
-    version: int | None,
-    precision: Precision,
-    sentences: Sequence[str],
-    key: Path | None,
-) -> Path:
-    """Publish what an import has found out; the version's folder. Raises as `import_model`."""
-    signing_key = None if key is None else read_private_key(key)
-    number = free_version(model_store, name, version)
-
-    def build(place: Path) -> None:
-        _build(place, imported, name, number, precision, sentences)
-
-    return place_version(model_store, name, number, build, key=signing_key)
-
-
 def _with_languages(tokens: Tokenization, source: str | None, target: str | None) -> Tokenization:
     codes = {one.code for one in tokens.vocabulary.languages}
     for code in (source, target):
@@ -152,71 +110,3 @@ def _with_languages(tokens: Tokenization, source: str | None, target: str | None
         source_language=source or tokens.source_language,
         target_language=target or tokens.target_language,
     )
-
-
-def _build(
-    folder: Path, imported: Imported, name: str, version: int, precision: Precision, sentences: Sequence[str]
-) -> None:
-    """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it. What takes
-    memory runs in one process after another."""
-    float32_folder = folder if precision == "fp32" else folder.with_name("float32")
-    separately(_write_float32, float32_folder, imported)
-    if precision == "int8":
-        separately(_write_int8, folder, float32_folder, imported)
-    forms: dict[Path, Precision] = {float32_folder: "fp32", folder: precision}
-    for where, form in forms.items():
-        (where / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
-        manifest = _seal(where, imported, form, name, version)
-    certificate = certify(imported, manifest, folder, float32_folder, sentences)
-    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (folder / MODEL_CARD_FILE).write_text(model_card(imported, manifest, certificate), encoding="utf-8")
-    _seal(folder, imported, precision, name, version)
-    separately(_replay, folder)
-
-
-def _write_float32(folder: Path, imported: Imported) -> None:
-    write_float32(folder, imported.architecture.load(imported.weights), imported.tokenization.files)
-
-
-def _write_int8(folder: Path, float32_folder: Path, imported: Imported) -> None:
-    outline = imported.architecture.outline()
-    graphs = read_graphs(float32_folder, outline.state_specs, imported.tokenization.vocabulary.shared_size)
-    write_graphs(folder, graphs.quantized(), imported.tokenization.files)
-
-
-def _replay(folder: Path) -> None:
-    replay(OnnxModel(folder), read_certificate(folder / CERTIFICATE_FILE))
-
-
-def _seal(folder: Path, imported: Imported, precision: Precision, name: str, version: int) -> Manifest:
-    """Write manifest.json for all other files that FOLDER holds."""
-    tokens, decoding, outline = imported.tokenization, imported.decoding, imported.architecture.outline()
-    most_made = min(imported.longest, decoding.longest or imported.longest)
-    manifest = Manifest(
-        format=1,
-        name=name,
-        version=version,
-        family=imported.architecture.configuration.family,
-        attention=outline.attention_description,
-        precision=precision,
-        source_language=tokens.source_language,
-        target_language=tokens.target_language,
-        max_source_length=imported.longest,
-        max_target_length=most_made,
-        length_multiple=LENGTH_MULTIPLE,
-        num_candidates=NUM_CANDIDATES,
-        vocabulary=tokens.vocabulary,
-        search=decoding.search,
-        encoder=ENCODER_FILE,
-        decoder_step=DECODER_STEP_FILE,
-        certificate=CERTIFICATE_FILE,
-        states=states_of(outline),
-        files=records_of(folder),
-    )
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return manifest
-
-
-def padded(length: int) -> int:
-    """Rounded up to what lengths are multiples of."""
-    return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

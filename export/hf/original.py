@@ -1,41 +1,13 @@
-"""What transformers itself makes of some texts: `python -m export.hf.original`, a process of its own, so that no second
-copy of the weights is in memory.
-
-Reads one JSON object from stdin: folder, max_length and beam_size, and texts, each with its source_language and
-target_language, which may be empty. Writes one JSON object for each text: source_ids, and the token ids of both
-targets, greedy and beam, without the token that the decoder starts from, and the greedy one as text.
-"""
+"""What transformers itself makes of some texts: `python -m export.hf.original`, see `export.imports.original`."""
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from export.hf.tokenize import arguments_of, load_tokenizer
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A text and its languages, empty for those of the tokenizer."""
-
-    text: str
-    source_language: str = ""
-    target_language: str = ""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A source as transformers reads it, and its two targets."""
-
-    source_ids: tuple[int, ...]
-    greedy: tuple[int, ...]
-    beam: tuple[int, ...]
-    text: str
+from export.imports.original import Ask, Translation, answer
 
 
 def translate(folder: Path, asks: Sequence[Ask], *, max_length: int, beam_size: int) -> list[Translation]:
@@ -65,19 +37,5 @@ def translate(folder: Path, asks: Sequence[Ask], *, max_length: int, beam_size: 
         return [one(ask) for ask in asks]
 
 
-def _main() -> int:
-    asked: dict[str, Any] = json.load(sys.stdin)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = translate(
-            Path(asked["folder"]),
-            [Ask(**one) for one in asked["texts"]],
-            max_length=asked["max_length"],
-            beam_size=asked["beam_size"],
-        )
-    json.dump([asdict(one) for one in made], sys.stdout)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(answer(translate))

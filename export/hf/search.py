@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from export.errors import ImportedModelError
+from export.imports.decoding import Decoding
 from service.model.manifest import Search
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -28,19 +28,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """What changes a target in ways that we do not have, with the values besides None that leave it out."""
 BEAM_ENDS: dict[Any, Literal["full", "improvement", "bound"]] = {True: "full", False: "improvement", "never": "bound"}
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """begin_id is what a target's first step continues from, forced_id the token that every target begins with, if any;
-    impossible_ids have no probability at all; longest is of a target in tokens, None without a limit."""
-
-    search: Search
-    begin_id: int
-    end_id: int
-    forced_id: int | None
-    impossible_ids: tuple[int, ...]
-    longest: int | None
 
 
 def read_decoding(generation: Any) -> Decoding:

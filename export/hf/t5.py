@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture, activation, first_of, output_origin, require
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.architecture import Architecture, activation, first_of, output_origin, require
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 
 
 def describe(config: Any, weights: Weights, longest: int) -> Architecture:

@@ -5,33 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.errors import ImportedModelError
-from export.hf.search import Decoding
+from export.imports.decoding import Decoding
+from export.imports.tokenization import UNDETERMINED, Tokenization
 from service.model.languages import MANY
 from service.model.manifest import Language, LanguageToken, VocabularyFiles
 
 PADDING = 128
 """Vocabularies are padded to a multiple of it at most: a model may have fewer tokens than this without a piece."""
-UNDETERMINED = "und"
-"""A language that nobody names (ISO 639-2)."""
 LANGUAGE_TOKEN = re.compile(r"[a-z]{2,3}_[A-Za-z]{2,4}")
 MARIAN_LANGUAGE = re.compile(r">>(.+)<<")
 SAMPLE = "a"
 Affix = tuple[int | LanguageToken, ...]
-
-
-@dataclass(frozen=True)
-class Tokenization:
-    """The manifest's part, the contents of its files by name, and the languages of a request that names none."""
-
-    vocabulary: VocabularyFiles
-    files: dict[str, bytes]
-    source_language: str
-    target_language: str
 
 
 def read_tokenization(tokenizer: Any, decoding: Decoding, source_size: int, target_size: int) -> Tokenization:

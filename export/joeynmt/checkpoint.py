@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from export.errors import ImportedModelError, one_line
-from export.hf.weights import Weights
+from export.imports.weights import Weights
 from export.joeynmt.configuration import CONFIGURATION_FILE
 
 BEST = "best.ckpt"

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from export.bundle import LENGTH_MULTIPLE
 from export.errors import ImportedModelError
-from export.hf.architecture import Architecture
-from export.hf.imported import Imported, Library
-from export.hf.importing import DEFAULT_LONGEST, name_of, publish
-from export.hf.search import Decoding
-from export.hf.weights import Weights
+from export.imports.architecture import Architecture
+from export.imports.decoding import Decoding
+from export.imports.imported import Imported, Library
+from export.imports.publish import DEFAULT_LONGEST, name_of, publish
+from export.imports.weights import Weights
 from export.joeynmt import recurrent, transformer
 from export.joeynmt.checkpoint import Checkpoint, find_checkpoint
 from export.joeynmt.configuration import (

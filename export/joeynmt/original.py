@@ -1,22 +1,17 @@
-"""What JoeyNMT itself makes of some texts: `python -m export.joeynmt.original`, a process of its own, with the input
-and output of `export.hf.original`.
+"""What JoeyNMT itself makes of some texts: `python -m export.joeynmt.original`, see `export.imports.original`.
 
 It loads the folder as joeynmt.hub_interface does, and predicts by joeynmt.prediction, one text after another.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from export.hf.original import Ask, Translation
+from export.imports.original import Ask, Translation, answer
 from export.joeynmt.checkpoint import find_checkpoint
 from export.joeynmt.configuration import load_yaml, read_configuration
 from export.joeynmt.vocabulary import find_model, find_vocabulary
@@ -72,18 +67,5 @@ def _arguments(folder: Path) -> Any:
     return parse_global_args(config, rank=0, mode="translate")
 
 
-def _main() -> int:
-    asked: dict[str, Any] = json.load(sys.stdin)
-    with redirect_stdout(sys.stderr):
-        made = translate(
-            Path(asked["folder"]),
-            [Ask(**one) for one in asked["texts"]],
-            max_length=asked["max_length"],
-            beam_size=asked["beam_size"],
-        )
-    json.dump([asdict(one) for one in made], sys.stdout)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(answer(translate))

@@ -1,4 +1,4 @@
-"""Where our parameters come from in a checkpoint of JoeyNMT, besides what `export.hf.architecture.Origin` can say."""
+"""Where our parameters come from in a checkpoint of JoeyNMT, besides what `export.imports.origin` can say."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 
 from export.configuration import AttentionConfiguration, RecurrentConfiguration
-from export.hf.architecture import Architecture
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.architecture import Architecture
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 from export.joeynmt.configuration import Model, RecurrentDecoder, RecurrentEncoder
 from export.joeynmt.origins import Columns, Sum
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from export.configuration import Activation, TransformerConfiguration
 from export.errors import ImportedModelError
-from export.hf.architecture import Architecture
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.architecture import Architecture
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 from export.joeynmt.configuration import CONFIGURATION_FILE, Model, TransformerDecoder, TransformerEncoder
 from export.joeynmt.recurrent import KINDS, OUTPUT, SOURCE, TARGET
 

@@ -12,7 +12,7 @@ import sentencepiece
 from google.protobuf.message import DecodeError
 
 from export.errors import ImportedModelError
-from export.hf.vocabulary import UNDETERMINED, Tokenization
+from export.imports.tokenization import UNDETERMINED, Tokenization
 from export.joeynmt.configuration import CONFIGURATION_FILE, Data, Side, SpecialSymbols
 from service.model.manifest import LANGUAGE_CODE, VocabularyFiles
 from service.model.table_vocabulary import VocabularyTable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture
-from export.hf.origin import Origin
+from export.imports.architecture import Architecture
+from export.imports.origin import Origin
 from export.marian.configuration import MarianConfiguration
 from export.marian.weights import BEGIN_BIAS, BEGIN_ROW, MarianWeights
 

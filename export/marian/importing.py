@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from export.errors import ImportedModelError
-from export.hf.imported import Imported, Library
-from export.hf.importing import DEFAULT_LONGEST, name_of, padded, publish
-from export.hf.search import Decoding
+from export.imports.decoding import Decoding
+from export.imports.imported import Imported, Library
+from export.imports.publish import DEFAULT_LONGEST, name_of, padded, publish
 from export.marian.architecture import describe
 from export.marian.configuration import MarianConfiguration, parse_configuration
 from export.marian.original import DEFAULT_LENGTH_FACTOR

@@ -1,28 +1,25 @@
-"""What Marian itself makes of some texts: `python -m export.marian.original`, a process of its own.
+"""What Marian itself makes of some texts: `python -m export.marian.original`, see `export.imports.original`.
 
-Reads and writes as `export.hf.original` does; folder is the MODEL.npz. It is told besides: vocabs, two SentencePiece
-models, and normalize, Marian's exponent of the length.
+The folder is the MODEL.npz. It is told besides: vocabs, two SentencePiece models, and normalize, Marian's exponent of
+the length.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 
-from export.hf.original import Ask, Translation
+from export.imports.original import Ask, Translation, answer
 
 
 def translate(
     model: Path,
     asks: Sequence[Ask],
     *,
-    vocabs: tuple[Path, Path],
+    vocabs: Sequence[Path | str],
     normalize: float,
     max_length: int | None,
     beam_size: int,
@@ -68,20 +65,5 @@ DEFAULT_LENGTH_FACTOR = 3
 """Most target tokens for each one of the source, as Marian's decoder has it where nobody says otherwise."""
 
 
-def _main() -> int:
-    asked: dict[str, Any] = json.load(sys.stdin)
-    first, second = asked["vocabs"]
-    made = translate(
-        Path(asked["folder"]),
-        [Ask(**one) for one in asked["texts"]],
-        vocabs=(Path(first), Path(second)),
-        normalize=asked["normalize"],
-        max_length=asked["max_length"],
-        beam_size=asked["beam_size"],
-    )
-    json.dump([asdict(one) for one in made], sys.stdout)
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(answer(translate))

@@ -9,7 +9,7 @@ from pathlib import Path
 import sentencepiece
 
 from export.errors import ImportedModelError
-from export.hf.vocabulary import UNDETERMINED, Tokenization
+from export.imports.tokenization import UNDETERMINED, Tokenization
 from service.model.manifest import VocabularyFiles
 
 SOURCE, TARGET = "source", "target"

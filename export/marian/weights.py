@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from export.errors import ImportedModelError, one_line
-from export.hf.weights import Weights
+from export.imports.weights import Weights
 
 CONFIGURATION = "special:model.yml"
 EMBEDDING = "Wemb"

@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from export.cli import main
-from export.hf.original import Ask, Translation, translate
+from export.hf.original import translate
+from export.imports.original import Ask, Translation
 from service.client.client import AsyncClient
 from service.client.options import DecodingOptions
 from service.client.server_process import SERVE_COMMAND, running_server

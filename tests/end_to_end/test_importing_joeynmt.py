@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from export.cli import main
-from export.hf.original import Ask, Translation
+from export.imports.original import Ask, Translation
 from service.client.client import AsyncClient
 from service.client.options import DecodingOptions
 from service.client.server_process import SERVE_COMMAND, running_server

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from export.configuration import TransformerConfiguration
-from export.hf.architecture import Architecture
-from export.hf.heads import HEAD_MULTIPLE, WiderHeads
-from export.hf.origin import Origin
+from export.imports.architecture import Architecture
+from export.imports.heads import HEAD_MULTIPLE, WiderHeads
+from export.imports.origin import Origin
 from export.models.contract import END_ID
 from export.models.transformer import Transformer
 

@@ -9,23 +9,22 @@ from importlib.metadata import PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
 
-from export.hf.architecture import Architecture
-from export.hf.search import Decoding
-from export.hf.vocabulary import Tokenization
-from export.hf.weights import Weights
+from export.imports.architecture import Architecture
+from export.imports.decoding import Decoding
+from export.imports.tokenization import Tokenization
+from export.imports.weights import Weights
 
 
 @dataclass(frozen=True)
 class Library:
     """The library that a model comes from, with whose translations ours are compared.
 
-    distribution: the name that it is installed by. module: what `python -m` runs to translate with it, which reads and
-    writes as `export.hf.original` does; asked: what it is told besides. folder: what it is installed in; none: this
-    environment.
+    distribution: the name that it is installed by. module: what `python -m` runs to translate with it, by
+    `export.imports.original`; asked: what it is told besides. folder: what it is installed in; none: this environment.
     """
 
-    distribution: str = "transformers"
-    module: str = "export.hf.original"
+    distribution: str
+    module: str
     asked: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -50,4 +49,4 @@ class Imported:
     decoding: Decoding
     tokenization: Tokenization
     longest: int
-    library: Library = Library()
+    library: Library

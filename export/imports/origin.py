@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from export.hf.weights import Weights
+from export.imports.weights import Weights
 
 
 @dataclass(frozen=True)

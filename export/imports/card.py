@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from export.hf.imported import Imported
+from export.imports.imported import Imported
 from export.model_card import checks
 from service.model.certificate import Certificate
 from service.model.languages import MANY, Languages

@@ -17,8 +17,8 @@ from typing import Any
 from export.agreement import choose_golden, measure_quantization
 from export.certify import BUILT_IN_SENTENCES, LARGEST_QUANTIZATION_COST, SMALLEST_AGREEMENT, TOLERANCES, environment
 from export.errors import TokensDifferError
-from export.hf.imported import Imported, Library
-from export.hf.original import Ask, Translation
+from export.imports.imported import Imported, Library
+from export.imports.original import Ask, Translation
 from export.invariance import check_invariance
 from export.recording import record, recorded
 from export.separately import separately

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from export.configuration import TransformerConfiguration
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 
 HEAD_MULTIPLE = 8
 """Units of a head of the decoder's self-attention: onnxruntime's GroupQueryAttention takes multiples alone."""

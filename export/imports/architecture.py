@@ -12,10 +12,10 @@ import torch
 
 from export.configuration import Activation, RecurrentConfiguration, TransformerConfiguration
 from export.errors import ImportedModelError
-from export.hf.heads import widen
-from export.hf.limits import check_size
-from export.hf.origin import Origin
-from export.hf.weights import Weights
+from export.imports.heads import widen
+from export.imports.limits import check_size
+from export.imports.origin import Origin
+from export.imports.weights import Weights
 from export.models.build import build_model
 from export.models.recurrent import Recurrent
 from export.models.transformer import Transformer

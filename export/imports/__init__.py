@@ -1,0 +1,1 @@
+"""What all imports share: an architecture onto our models, weights, publishing, the comparison with the original."""
