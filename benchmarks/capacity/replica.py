@@ -56,6 +56,7 @@ class _Job:
     answer: Answer
     ticket: Ticket
     stream: Stream
+    joined_at: float = 0.0
 
 
 class Replica:
@@ -145,6 +146,7 @@ class Replica:
         job = self._jobs[request_id]
         (place,) = job.ticket.places
         place.joined()
+        job.joined_at = self._serving.agenda.now
         self._joined.append(job)
         self._rows[job.stream] = self._rows.get(job.stream, 0) + 1
         arrival = job.answer.arrival
@@ -188,6 +190,8 @@ class Replica:
         """A row is free."""
         self._scheduler.finish(request_id)
         job = self._jobs.pop(request_id)
+        (place,) = job.ticket.places
+        place.served(self._serving.agenda.now - job.joined_at)
         self._rows[job.stream] -= 1
         arrival = job.answer.arrival
         self._ages -= arrival.target

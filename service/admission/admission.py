@@ -115,7 +115,7 @@ class Admission:
 
     def count(self, *, is_refused: bool) -> None:
         """One more request was let in, or was refused, whoever did."""
-        self._refused_share.count(is_refused=is_refused, now=self.now)
+        self._refused_share.count(is_refused=is_refused, now=self._clock())
         for row_limit in self._row_limits:
             enough = CALM_SHARE if row_limit.is_at_knee else CROWDED_SHARE
             row_limit.is_at_knee = self._refused_share.value > enough
@@ -138,9 +138,9 @@ class Admission:
         sizes = [place.size for place in ticket.places]
         if sizes and not self._has_free_rows(sizes):
             if not self._queued:
-                self._standing.filled(self.now)
+                self._standing.filled(self._clock())
             ahead = self._backlog.work_before(ticket.claim.client, sizes[0].work)
-            self._queued[ticket] = _Queued(self.now, ahead)
+            self._queued[ticket] = _Queued(self._clock(), ahead)
             self._count(ticket, 1, sizes)
         self.rows_changed(sum(size.rows for size in sizes))
 
@@ -150,26 +150,21 @@ class Admission:
         queued = self._queued.get(ticket)
         if queued is not None:
             if has_begun and not ticket.has_begun:
-                now = self.now
+                now = self._clock()
                 self._waiting.learn(queued.work_ahead, now - queued.at, now=now)
             self._count(ticket, -(ticket.num_waiting == 0), [size], sign=-1)
             if ticket.num_waiting == 0:
                 del self._queued[ticket]
                 if not self._queued:
-                    self._standing.emptied(self.now)
+                    self._standing.emptied(self._clock())
         ticket.has_begun |= has_begun
 
-    def served(self, size: Size, since: float) -> None:
-        """One source of a request held rows since then."""
-        now = self.now
-        self._serving.learn(size.tokens, now - since, now=now)
+    def served(self, size: Size, seconds: float) -> None:
+        """One source of a request had its rows for so long."""
+        self._serving.learn(size.tokens, seconds, now=self._clock())
 
     def rows_changed(self, by: int) -> None:
         self._num_rows += by
-
-    @property
-    def now(self) -> float:
-        return self._clock()
 
     def _wait_s(self, work: int, now: float) -> float | None:
         """How long so much work takes to leave the queue, by what waited lately, whatever for: rows, encoding, or the
@@ -198,7 +193,7 @@ class Admission:
             return TOO_MANY_TOKENS
         if backlog.is_over_share(claim.client, tokens):
             return SHARE_TAKEN
-        now = self.now
+        now = self._clock()
         wait_s = self._wait_s(backlog.work_before(claim.client, sizes[0].work), now)
         share = STANDING_SHARE if self._standing.is_so(now) else 1.0
         if wait_s is not None and wait_s > limits.max_queue_wait_s * share:
@@ -208,7 +203,7 @@ class Admission:
     def _require_time(self, claim: Claim, first: Size) -> None:
         if claim.deadline is None:
             return
-        now = self.now
+        now = self._clock()
         if claim.deadline <= now:
             raise DeadlineExceededError("the deadline passed before the translation began")
         if self._has_free_rows([first]) or self._backlog.is_empty:
@@ -254,7 +249,7 @@ class Admission:
 
     def _refused(self, refusal: QueueFullError) -> QueueFullError:
         self.count(is_refused=True)
-        wait_s = self._wait_s(self._backlog.work, self.now)
+        wait_s = self._wait_s(self._backlog.work, self._clock())
         return refusal.again(pushback_ms=pushback_ms(UNKNOWN_WAIT_S if wait_s is None else wait_s))
 
 

@@ -95,7 +95,6 @@ class SequencePlace:
         self._admission = admission
         self._waits = True
         self._has_rows = True
-        self._joined_at: float | None = None
         self._withdraw: Callable[[ServiceError], None] | None = None
 
     def submitted(self, withdraw: Callable[[ServiceError], None]) -> None:
@@ -106,8 +105,10 @@ class SequencePlace:
     def joined(self) -> None:
         if self._waits:
             self._waits = False
-            self._joined_at = self._admission.now
             self._admission.joined(self._ticket, self.size, has_begun=True)
+
+    def served(self, seconds: float) -> None:
+        self._admission.served(self.size, seconds)
 
     def left(self) -> None:
         if self._waits:
@@ -121,9 +122,6 @@ class SequencePlace:
         if self._has_rows:
             self._has_rows = False
             self._admission.rows_changed(-self.size.rows)
-            if self._joined_at is not None:
-                self._admission.served(self.size, self._joined_at)
-                self._joined_at = None
 
     def resume(self) -> None:
         """Take the rows again, whether or not they are free."""

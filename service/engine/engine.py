@@ -172,6 +172,8 @@ class Engine:
             while not ended:
                 result = await mailbox.get()
                 ended = result.is_last and not request.editable
+                if ended:
+                    place.served(result.made_at - result.joined_at)
                 yield result
         except ServiceError:
             ended = True

@@ -38,6 +38,9 @@ class Place(Protocol):
     def joined(self) -> None:
         """The request has left the queue."""
 
+    def served(self, seconds: float) -> None:
+        """Its whole target was made, in so long since then, however fast its caller takes it."""
+
     def left(self) -> None:
         """The request has ended, and its rows are free."""
 
@@ -52,6 +55,9 @@ class Unlimited:
         pass
 
     def joined(self) -> None:
+        pass
+
+    def served(self, seconds: float) -> None:
         pass
 
     def left(self) -> None:

@@ -126,6 +126,31 @@ class RecordedPlace(Unlimited):
         self.told.append("left")
 
 
+class TimedPlace(Unlimited):
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def served(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+async def test_how_long_a_target_took_is_told_however_slowly_it_is_read(engine: Engine, observer: Any) -> None:
+    place, left = TimedPlace(), TimedPlace()
+    started, pause_s = time.monotonic(), 0.1
+    async with aclosing(engine.translate((7, 8, 9, 3), Decoding(max_length=20), place=place)) as results:
+        await anext(results)
+        while observer.num_rows:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(pause_s)
+        async for _ in results:
+            pass
+    (seconds,) = place.seconds
+    assert 0 < seconds <= time.monotonic() - started - pause_s
+    async with aclosing(engine.translate((7, 8, 9, 3), Decoding(max_length=20), place=left)) as abandoned:
+        await anext(abandoned)
+    assert not left.seconds, "of a target that nobody waited for, nothing is known"
+
+
 async def test_a_waiting_request_can_be_withdrawn_and_a_running_one_cannot(make_engine: MakeEngine, rows: Any) -> None:
     rows.step_s = 0.01
     engine = make_engine(max_slots=1)
