@@ -1,4 +1,4 @@
-"""How many rows share a step. A step of more rows takes longer, and from some number on brings no more of them in
+"""How many rows share a step. A step of more rows takes longer, and from some number on brings few more of them in
 the same time: that knee of the throughput (Kleinrock 1979, "Power and Deterministic Rules of Thumb") is learned here.
 It knows no clock."""
 
