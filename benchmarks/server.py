@@ -47,14 +47,14 @@ async def serve(folder: Path) -> None:
         calls,
         limits=limits,
         access=access,
-        refuser=Refuser(calls, access, Gate(lambda: [model.admission])),
         max_call_s=settings.max_call_s,
         max_write_stall_s=settings.max_write_stall_s,
     )
     options = server_options(
         max_message_bytes=settings.max_message_bytes, max_concurrent_streams=settings.max_concurrent_streams
     )
-    server = accepting_server(interceptors=(interceptor,), options=options)
+    refuser = Refuser(calls, access, Gate(lambda: [model.admission]))
+    server = accepting_server(interceptors=(interceptor,), options=options, refuser=refuser)
     servicer = TranslationServicer(registry, max_running=settings.max_slots)
     add_TranslationServiceServicer_to_server(servicer, server)
     health_servicer = health.aio.HealthServicer()

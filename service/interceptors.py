@@ -16,7 +16,6 @@ from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
 from service.errors import ServiceError
 from service.parsing import parse
-from service.refusing import Refuser
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
 from service.statuses import STATUS, pushback_metadata, told_of
@@ -54,18 +53,15 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         *,
         limits: Limits,
         access: Access,
-        refuser: Refuser | None = None,
         max_call_s: float | None = None,
         max_write_stall_s: float = 30.0,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        """refuser looks at calls before all else. max_call_s is how long a call may take whose caller has set no
-        deadline; max_write_stall_s, how long a client may leave a message of its stream unread; max_attempts, after how
-        many attempts a request is refused."""
+        """max_call_s is how long a call may take whose caller has set no deadline; max_write_stall_s, how long a client
+        may leave a message of its stream unread; max_attempts, after how many attempts a request is refused."""
         self._calls = calls
         self._limits = limits
         self._access = access
-        self._refuser = refuser
         self._max_call_s = max_call_s
         self._max_write_stall_s = max_write_stall_s
         self._ids = ActiveIds()
@@ -87,7 +83,6 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         behavior: Any = handler.unary_unary
 
         async def call(message: bytes, context: Any) -> Any:
-            await self._refuse(handler, path, message, context)
             async with self._entered(handler, path, context) as entered:
                 return await behavior(self._read(message, entered), context)
 
@@ -115,23 +110,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                     is_first = False
                 await context.write(response)
 
-            await self._refuse(handler, path, None if handler.request_streaming else sent, context)
             async with self._entered(handler, path, context) as entered:
                 request = read_all(sent, entered) if handler.request_streaming else self._read(sent, entered)
                 async with aclosing(behavior(request, context)) as responses:
                     await write_all(responses, write, max_stall_s=self._max_write_stall_s)
 
         return make(call, None, handler.response_serializer)
-
-    async def _refuse(self, handler: Handler, path: str, message: bytes | None, context: Any) -> None:
-        """End a call at once that a full server would refuse anyway."""
-        if self._refuser is None or not self._refuser.may_refuse(path):
-            return
-        metadata, deserialize = context.invocation_metadata() or (), handler.request_deserializer
-        assert deserialize is not None
-        refusal = self._refuser.refusal(path, metadata, context.peer(), message, deserialize)
-        if refusal is not None:
-            await context.abort(refusal.code, refusal.details, refusal.trailing)
 
     @asynccontextmanager
     async def _entered(self, handler: Handler, path: str, context: Any) -> AsyncIterator[_Entered]:

@@ -92,7 +92,6 @@ class Server:
             self._calls,
             limits=limits,
             access=access,
-            refuser=Refuser(self._calls, access, gate),
             max_call_s=settings.max_call_s,
             max_write_stall_s=settings.max_write_stall_s,
             max_attempts=settings.max_attempts,
@@ -105,6 +104,7 @@ class Server:
                 max_connection_age_s=settings.max_connection_age_s,
                 shares_port=shares_port,
             ),
+            refuser=Refuser(self._calls, access, gate),
         )
         servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
 
 from service.accepting import NUM_ASKED_FOR, accepting_server
+from service.refusing import Refusal, Refuser
 
 NUM_CALLS = 3 * NUM_ASKED_FOR
 METHOD = "/test.Service/Call"
+STREAM = "/test.Service/Stream"
+CHAT = "/test.Service/Chat"
+FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("grpc-retry-pushback-ms", "250"),))
 
 
 class Handlers:
@@ -85,3 +90,143 @@ async def test_a_server_that_stops_ends_what_it_has_asked_for(accepting: grpc.ai
     await accepting.stop(1.0)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) <= before + 1
+
+
+class Door:
+    """Refuses what asks for it, as a full server does; where it is broken, it fails."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bytes | None, str]] = []
+        self.is_broken = False
+
+    def may_refuse(self, path: str) -> bool:
+        return path.startswith("/test.Service/")
+
+    def refusal(
+        self,
+        path: str,
+        metadata: Sequence[tuple[str, str | bytes]],
+        peer: str,
+        message: bytes | None,
+        deserialize: Callable[[bytes], Any],
+    ) -> Refusal | None:
+        if self.is_broken:
+            raise ValueError("broken")
+        assert peer.startswith("ipv4:127.0.0.1:")
+        self.seen.append((path, message, str(dict(metadata).get("who", ""))))
+        return FULL if message is not None and deserialize(message) == b"refuse" else None
+
+
+class Echoes:
+    """What of the calls came to the handlers."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+
+    async def call(self, request: bytes, context: Any) -> bytes:
+        self.requests.append(request)
+        return request
+
+    async def stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        self.requests.append(request)
+        for _ in range(3):
+            yield request
+
+    async def chat(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            self.requests.append(request)
+            yield request
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        methods = {
+            "Call": grpc.unary_unary_rpc_method_handler(self.call, _same, _same),
+            "Stream": grpc.unary_stream_rpc_method_handler(self.stream, _same, _same),
+            "Chat": grpc.stream_stream_rpc_method_handler(self.chat, _same, _same),
+        }
+        server.add_registered_method_handlers("test.Service", methods)
+
+
+def _same(content: bytes) -> bytes:
+    return content
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def echoes() -> Echoes:
+    return Echoes()
+
+
+@asynccontextmanager
+async def guarded(door: Door, echoes: Echoes) -> AsyncIterator[grpc.aio.Channel]:
+    server = accepting_server(interceptors=(), options=(), refuser=cast("Refuser", door))
+    echoes.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(1.0)
+
+
+async def asked(channel: grpc.aio.Channel, path: str, request: bytes) -> tuple[str, str, list[bytes]]:
+    """The status of one call, when to try again, and all that came."""
+    came: list[bytes] = []
+    call = {
+        METHOD: lambda: channel.unary_stream(path),
+        STREAM: lambda: channel.unary_stream(path),
+        CHAT: lambda: channel.stream_stream(path),
+    }[path]()(iter([request]) if path == CHAT else request, timeout=20, metadata=(("who", "me"),))
+    try:
+        async for response in call:
+            came.append(response)
+    except grpc.aio.AioRpcError as error:
+        again = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms", "")
+        return error.code().name, str(again), came
+    return "OK", "", came
+
+
+async def test_what_is_refused_meets_no_handler(door: Door, echoes: Echoes) -> None:
+    """All but the calls that grpc.aio asks for itself, which are one in seventeen."""
+    async with guarded(door, echoes) as channel:
+        for path in (METHOD, STREAM):
+            answers = [await asked(channel, path, b"refuse") for _ in range(NUM_CALLS)]
+            refused = [answer for answer in answers if answer == ("RESOURCE_EXHAUSTED", "250", [])]
+            assert len(refused) == len(door.seen) >= NUM_CALLS * 0.9
+            assert set(door.seen) == {(path, b"refuse", "me")}
+            assert len(echoes.requests) == NUM_CALLS - len(refused)
+            door.seen.clear()
+            echoes.requests.clear()
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+@pytest.mark.parametrize(("path", "num_responses"), [(METHOD, 1), (STREAM, 3), (CHAT, 1)])
+async def test_what_is_let_in_is_served_as_always(
+    door: Door, echoes: Echoes, path: str, num_responses: int, *, is_broken: bool
+) -> None:
+    door.is_broken = is_broken
+    async with guarded(door, echoes) as channel:
+        for number in range(NUM_CALLS):
+            request = b"%d" % number
+            assert await asked(channel, path, request) == ("OK", "", [request] * num_responses)
+    assert len(echoes.requests) == NUM_CALLS
+    assert is_broken or len(door.seen) >= NUM_CALLS * 0.9
+
+
+async def test_a_client_that_goes_before_its_message_leaves_nothing(door: Door, echoes: Echoes) -> None:
+    async with guarded(door, echoes) as channel:
+        assert await asked(channel, METHOD, b"first") == ("OK", "", [b"first"])
+        before = len(asyncio.all_tasks())
+        for _ in range(2 * NUM_ASKED_FOR):
+            call = channel.stream_unary(METHOD)(timeout=20)
+            await asyncio.sleep(0.002)
+            call.cancel()
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            if len(asyncio.all_tasks()) <= before:
+                break
+        assert len(asyncio.all_tasks()) <= before
+        assert await asked(channel, METHOD, b"last") == ("OK", "", [b"last"])
+    assert echoes.requests == [b"first", b"last"]
