@@ -90,8 +90,8 @@ def _measure(
 ) -> Certificate:
     """All that the graphs themselves say; they are in memory, and our model is not."""
     sources, originals, length = compared.sources, compared.originals, compared.length
-    float32 = OnnxModel(float32_folder)
-    shipped = float32 if folder == float32_folder else OnnxModel(folder)
+    float32 = OnnxModel(float32_folder, scratch=float32_folder.parent)
+    shipped = float32 if folder == float32_folder else OnnxModel(folder, scratch=folder.parent)
     manifest = shipped.manifest
     check_states(imported.architecture.outline().state_specs, float32)
     grids = _grids(imported, manifest)
@@ -206,9 +206,8 @@ def _beams(folder: Path, sources: Sequence[Source], length: int) -> list[list[in
         {"source_ids": source.ids, "prefix": source.target_prefix, "max_length": length, "beam_size": BEAM_SIZE}
         for source in sources
     ]
-    made: list[list[int]] = _run(
-        "service.engine.offline", {"folder": str(folder), "num_threads": 0, "requests": requests}
-    )
+    asked = {"folder": str(folder), "scratch": str(folder.parent), "num_threads": 0, "requests": requests}
+    made: list[list[int]] = _run("service.engine.offline", asked)
     return made
 
 

@@ -1,7 +1,7 @@
 """Translations by the engine's own searches, without a server, a queue or a clock: `python -m service.engine.offline`.
 
-Reads one JSON object from stdin: folder, that of a version; num_threads (0: one for each core); and requests, each with
-source_ids, and max_length, beam_size and prefix of its search. All requests share every step. Writes one JSON array:
+Reads one JSON object from stdin: folder, that of a version; scratch, a folder on the disk for its large tables, or null;
+num_threads (0: one for each core); and requests, each with source_ids, and max_length, beam_size and prefix of its search. All requests share every step. Writes one JSON array:
 the token ids of each best target.
 """
 
@@ -68,7 +68,8 @@ def decoding_by(manifest: Manifest, *, max_length: int, beam_size: int, prefix: 
 def _main() -> int:
     asked: dict[str, Any] = json.load(sys.stdin)
     try:
-        model = OnnxModel(Path(asked["folder"]), num_threads=asked["num_threads"])
+        scratch = None if asked["scratch"] is None else Path(asked["scratch"])
+        model = OnnxModel(Path(asked["folder"]), num_threads=asked["num_threads"], scratch=scratch)
         requests = [
             (
                 one["source_ids"],
