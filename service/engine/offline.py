@@ -1,8 +1,9 @@
 """Translations by the engine's own searches, without a server, a queue or a clock: `python -m service.engine.offline`.
 
-Reads one JSON object from stdin: folder, that of a version; scratch, a folder on the disk for its large tables, or null;
-num_threads (0: one for each core); and requests, each with source_ids, and max_length, beam_size and prefix of its search. All requests share every step. Writes one JSON array:
-the token ids of each best target.
+Reads one JSON object from stdin: folder, that of a version; scratch, a folder on the disk for its large tables, or
+null; num_threads (0: one for each core); at_once: how many requests share every step; and requests, each with
+source_ids, and max_length, beam_size and prefix of its search. Writes one JSON array: the token ids of each best
+target.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ def _main() -> int:
             )
             for one in asked["requests"]
         ]
-        json.dump(search_together(model, requests) if requests else [], sys.stdout)
+        targets, at_once = list[tuple[int, ...]](), asked["at_once"]
+        for start in range(0, len(requests), at_once):
+            targets += search_together(model, requests[start : start + at_once])
+        json.dump(targets, sys.stdout)
     except (ModelError, ServiceError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
