@@ -10,9 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import BinaryIO
 
 from service.model.private_file import append, write
 from service.model.wire import Content, fields, prefix, written_varint
@@ -21,8 +19,8 @@ SMALLEST = 2**20
 """Bytes of a table that is worth it."""
 NOWHERE = Path("/dev/null")
 """What the written graph says that its tables lie in: nothing can be read there."""
-DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 2: np.dtype(np.uint8), 3: np.dtype(np.int8)}
-"""By TensorProto.DataType."""
+ITEM_SIZE = 4
+"""Bytes of a float32."""
 
 GRAPH = 7
 """Of ModelProto."""
@@ -38,6 +36,8 @@ ENTRY_KEY, ENTRY_VALUE = 1, 2
 """Of StringStringEntryProto."""
 EXTERNAL = 1
 """Of TensorProto.DataLocation."""
+FLOAT = 1
+"""Of TensorProto.DataType."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Table:
-    """An initializer of the graph: whole, and its data."""
+    """An initializer of the graph, of float32: whole, and its data."""
 
     name: str
-    dtype: np.dtype[Any]
     shape: tuple[int, ...]
     whole: Span
     data: Span
@@ -137,11 +136,11 @@ def _table(content: Content, whole: Span, where: str) -> Table | None:
     if data is None or not is_plain:
         return None
     shape = tuple(number for field, _, last, number in parts if field == DIMS and not last)
-    dtype = next((DTYPES.get(number) for field, _, _, number in parts if field == DATA_TYPE), None)
-    if dtype is None or math.prod(shape) * dtype.itemsize != data.last - data.first:
+    dtypes = [number for field, _, _, number in parts if field == DATA_TYPE]
+    if dtypes != [FLOAT] or math.prod(shape) * ITEM_SIZE != data.last - data.first:
         return None
     (name,) = (content[begin:end] for field, begin, end, _ in parts if field == NAME)
-    return Table(name.decode(errors="replace"), dtype, shape, whole, data)
+    return Table(name.decode(errors="replace"), shape, whole, data)
 
 
 def _said_elsewhere(table: Table, content: Content) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from service.model.graph_tables import Table, find_tables, write_without
 from service.model.private_file import append, mapped, private_file
 
-Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 _PIECE = 2**20
 
 
@@ -24,7 +24,7 @@ _PIECE = 2**20
 class _Kept:
     file: BinaryIO
     content: mmap.mmap
-    array: Array
+    array: Floats
 
 
 class VersionTables:
@@ -45,7 +45,7 @@ class VersionTables:
             kept.file.close()
 
     @contextmanager
-    def taken_from(self, graph: BinaryIO, where: str) -> Iterator[tuple[BinaryIO, dict[str, Array]]]:
+    def taken_from(self, graph: BinaryIO, where: str) -> Iterator[tuple[BinaryIO, dict[str, Floats]]]:
         """A file of the graph without its tables, and the tables by name; GRAPH is empty then. Of one without tables,
         itself. Raises GraphError for what is no graph."""
         with private_file("rest", self._scratch) as rest:
@@ -67,14 +67,14 @@ class VersionTables:
             for kept in self._kept:
                 kept.content.madvise(mmap.MADV_DONTNEED)
 
-    def _array(self, graph: BinaryIO, table: Table) -> Array:
+    def _array(self, graph: BinaryIO, table: Table) -> Floats:
         for kept in self._kept:
-            if (kept.array.dtype, kept.array.shape) == (table.dtype, table.shape) and _is_same(graph, table, kept.file):
+            if kept.array.shape == table.shape and _is_same(graph, table, kept.file):
                 return kept.array
         file = private_file("table", self._scratch)
         append(file, graph, table.data.first, table.data.last)
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        array = np.frombuffer(content, table.dtype).reshape(table.shape)
+        array = np.frombuffer(content, np.float32).reshape(table.shape)
         self._kept.append(_Kept(file, content, array))
         return array
 
