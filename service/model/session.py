@@ -30,6 +30,7 @@ CPU: tuple[Provider, ...] = ((CPU_PROVIDER, {}),)
 SPIN_US = 20
 """How long a thread that is out of work stays awake: long enough for the next operator of the same step, not so long
 that it takes a core from the event loop and from other models."""
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 SLOWER_WHEN_FUSED = ["SkipLayerNormFusion"]
 """Optimizers of onnxruntime that are left out: its SkipLayerNormalization takes several times as long on a CPU as the
 addition and the LayerNormalization that it stands for."""
@@ -89,11 +90,12 @@ class Session:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(table) for name, table in (tables or {}).items()}
+        if values:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(NOWHERE.parent))
         for name, value in values.items():
             options.add_initializer(name, value)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(NOWHERE.parent))
         self._session = _load(path, file, options, providers)
-        # What is bound to onnxruntime's session outlives this one, and reads the tables.
+        # What is bound to onnxruntime's session outlives this one, and reads the tables, which no session keeps.
         self._session.tables = values, tables
         self.execution_provider: str = self._session.get_providers()[0]
         self.uses_device = self.execution_provider != CPU_PROVIDER
