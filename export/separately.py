@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from export.errors import PublishError
+from service.heap import trim
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
 def separately(function: Callable[_Given, _Result], *given: _Given.args, **named: _Given.kwargs) -> _Result:
-    """What the function returns, or raises; it and all that it is given can be pickled. Raises PublishError where the
-    process is killed, such as for want of memory."""
+    """What the function returns, or raises; it and all that it is given can be pickled. This process gives back what
+    it has freed, since it waits. Raises PublishError where the other one is killed, such as for want of memory."""
+    trim()
     name = function.__name__.strip("_")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_take_name, initargs=(name,)) as pool:
         try:

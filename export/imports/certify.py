@@ -23,6 +23,7 @@ from export.invariance import check_invariance
 from export.recording import record, recorded
 from export.separately import separately
 from export.verify import BATCH_SIZES, NUM_STEPS, SOURCE_LENGTHS, Grid, check_states, compare, torch_outputs
+from service.heap import trim
 from service.model.certificate import Agreement, Certificate, Original, Quantization
 from service.model.greedy import Target, translate_greedily
 from service.model.languages import MANY
@@ -233,7 +234,9 @@ def _beams(folder: Path, sources: Sequence[Source], length: int, rows: int) -> l
 
 
 def _run(module: str, asked: dict[str, Any], packages: Path | None = None) -> Any:
-    """The answer of a module that runs in a process of its own, which alone sees the packages in a folder."""
+    """The answer of a module that runs in a process of its own, which alone sees the packages in a folder. This one
+    gives back what it has freed."""
+    trim()
     paths = [*([str(packages)] if packages else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(  # noqa: S603
         (sys.executable, "-m", module),

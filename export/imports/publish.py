@@ -26,7 +26,6 @@ from export.imports.imported import Imported
 from export.placing import free_version, place_version
 from export.separately import separately
 from export.sign import read_private_key
-from service.heap import trim
 from service.model.certificate import read_certificate, replay
 from service.model.manifest import MANIFEST_FILE, Manifest, Precision
 from service.model.onnx_model import OnnxModel
@@ -64,7 +63,6 @@ def _build(
 ) -> None:
     """Write, verify, certify and replay a version in FOLDER; a float32 twin of an int8 one lies beside it. What takes
     memory runs in one process after another."""
-    trim()  # what finding out has left
     float32_folder = folder if precision == "fp32" else folder.with_name("float32")
     separately(_write_float32, float32_folder, imported)
     if precision == "int8":
