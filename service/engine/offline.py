@@ -19,6 +19,7 @@ from service.engine.decoding.make import beam_search_of
 from service.engine.request import Decoding, Request
 from service.engine.runner import Runner
 from service.errors import ServiceError
+from service.heap import return_large_blocks
 from service.model.errors import ModelError
 from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
@@ -68,6 +69,7 @@ def decoding_by(manifest: Manifest, *, max_length: int, beam_size: int, prefix: 
 
 def _main() -> int:
     asked: dict[str, Any] = json.load(sys.stdin)
+    return_large_blocks()
     try:
         scratch = None if asked["scratch"] is None else Path(asked["scratch"])
         model = OnnxModel(Path(asked["folder"]), num_threads=asked["num_threads"], scratch=scratch)
