@@ -91,9 +91,11 @@ def measure_quantization(
     float32_targets: Sequence[Target],
     float32_scores: Scores | None,
     prefixes: Sources | None = None,
+    *,
+    max_rows: int = 64,
 ) -> Quantization:
     """What `model` changes: whole targets, and single tokens after the same float32 target so far."""
-    followed = follow(model, sources, float32_targets, prefixes=prefixes)
+    followed = follow(model, sources, float32_targets, prefixes=prefixes, max_rows=max_rows)
     pairs = list(zip(followed, float32_targets, strict=True))
     flipped = sum(
         choice.token_id != token
@@ -124,11 +126,12 @@ def choose_golden(
     targets: Sequence[Target],
     *,
     prefixes: Sources | None = None,
+    max_rows: int = 64,
 ) -> tuple[GoldenSentence, ...]:
     """Sentences of spread lengths among those whose every token wins clearly, so that another processor's
     rounding turns none of them."""
     begun = prefixes or [()] * len(sources)
-    followed = follow(model, sources, targets, prefixes=begun)
+    followed = follow(model, sources, targets, prefixes=begun, max_rows=max_rows)
     golden = [
         GoldenSentence(
             text=text,

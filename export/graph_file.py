@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import onnx
 import onnx_ir as ir
 
+from service.model.wire import prefix
+
 SMALLEST_STREAMED = 2**16
 """Bytes of a weight that never comes into the message."""
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
@@ -24,11 +26,11 @@ def write_graph(path: Path, model: ir.Model) -> None:
     nodes, rest = _around(message.graph, INITIALIZER)
     heads = [_head(tensor, weights.get(tensor.name)) for tensor in message.graph.initializer]
     sizes = [len(head) + (0 if weight is None else weight.nbytes) for head, weight in heads]
-    length = len(nodes) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes) + len(rest)
+    length = len(nodes) + sum(len(prefix(INITIALIZER, size)) + size for size in sizes) + len(rest)
     with path.open("wb") as file:
-        file.write(before + _prefix(GRAPH, length) + nodes)
+        file.write(before + prefix(GRAPH, length) + nodes)
         for (head, weight), size in zip(heads, sizes, strict=True):
-            file.write(_prefix(INITIALIZER, size) + head)
+            file.write(prefix(INITIALIZER, size) + head)
             if weight is not None:
                 weight.tofile(file)
         file.write(rest + after)
@@ -53,7 +55,7 @@ def _head(tensor: onnx.TensorProto, weight: Any | None) -> tuple[bytes, Any | No
         return tensor.SerializeToString(deterministic=True), None
     for field in ("external_data", "data_location"):
         tensor.ClearField(field)
-    return tensor.SerializeToString(deterministic=True) + _prefix(RAW_DATA, weight.nbytes), weight
+    return tensor.SerializeToString(deterministic=True) + prefix(RAW_DATA, weight.nbytes), weight
 
 
 def _around(message: _Message, number: int) -> tuple[bytes, bytes]:
@@ -67,18 +69,3 @@ def _around(message: _Message, number: int) -> tuple[bytes, bytes]:
                 part.ClearField(field.name)
         parts.append(part.SerializeToString(deterministic=True))
     return parts[0], parts[1]
-
-
-def _prefix(number: int, length: int) -> bytes:
-    """What stands before a field of so many bytes: its number with the wire type 2, and the length (protobuf's
-    encoding)."""
-    return _varint(number << 3 | 2) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)

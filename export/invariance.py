@@ -6,23 +6,32 @@ It runs the graphs through the loader that serves, `service.model`, and knows no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from export.errors import InvarianceError
+from export.recording import record, recorded
 from export.trace import Outputs, Rows, corner, encode_onnx, make_rows, trace_onnx, within_lengths
 from service.model.certificate import Invariance
-from service.model.onnx_model import OnnxModel
+from service.model.onnx_model import Ids, OnnxModel
 from service.model.slots import Slots
 
 
 def check_invariance(
-    model: OnnxModel, sources: Sequence[Sequence[int]], *, num_rows: int = 64, num_steps: int = 12
+    model: OnnxModel,
+    sources: Sequence[Sequence[int]],
+    *,
+    num_rows: int = 64,
+    num_steps: int = 12,
+    scratch: Path | None = None,
 ) -> Invariance:
     """Prove that padding, neighbours and place change no bit of a row's results; raises InvarianceError.
 
-    sources: some sentences, each ending in the end of the sentence; they are repeated to fill `num_rows`.
+    sources: some sentences, each ending in the end of the sentence; they are repeated to fill `num_rows`. scratch: the
+    folder where outputs wait to be compared (default: the system's).
     """
     manifest = model.manifest
     vocabulary_size = manifest.vocabulary.shared_size
@@ -30,35 +39,40 @@ def check_invariance(
     width = manifest.padded(max(map(len, crowd)))
     rows = make_rows(crowd, width, num_steps, vocabulary_size, seed=0)
     rng = np.random.default_rng(1)
-    expected = _run(model, rows)
+    with TemporaryDirectory(dir=scratch) as folder:
+        expected = Path(folder) / "expected"
+        record(expected, _run(model, rows))
 
-    for extra in (0, manifest.length_multiple, 3 * manifest.length_multiple):
-        wider = rows.of_width(min(width + extra, manifest.padded(manifest.max_source_length)), rng, vocabulary_size)
-        _require_same("padding", expected, _run(model, wider))
+        for extra in (0, manifest.length_multiple, 3 * manifest.length_multiple):
+            wider = rows.of_width(min(width + extra, manifest.padded(manifest.max_source_length)), rng, vocabulary_size)
+            _require_same("padding", recorded(expected), _run(model, wider))
 
-    for row in range(min(len(sources), 8)):
-        one = rows.take(np.array([row])).of_width(manifest.padded(len(crowd[row])))
-        mine = [{name: value[row : row + 1] for name, value in step.items()} for step in expected]
-        _require_same("batch", _run(model, one), mine)
-    _require_same_lives(model, crowd, rng)
+        for row in range(min(len(sources), 8)):
+            one = rows.take(np.array([row])).of_width(manifest.padded(len(crowd[row])))
+            _require_same("batch", _run(model, one), _rows_of(recorded(expected), slice(row, row + 1)))
+        _require_same_lives(model, crowd, rng)
 
-    order = rng.permutation(num_rows)
-    moved = _run(model, rows.take(order), capacity=manifest.padded(num_steps), stale=rng)
-    ordered = [{name: value[order] for name, value in step.items()} for step in expected]
-    _require_same("placement", ordered, moved)
+        order = rng.permutation(num_rows)
+        moved = _run(model, rows.take(order), capacity=manifest.padded(num_steps), stale=rng)
+        _require_same("placement", _rows_of(recorded(expected), order), moved)
     return Invariance(padding=0.0, batch=0.0, placement=0.0, num_rows=num_rows, num_sentences=len(sources[:num_rows]))
 
 
 def _run(
     model: OnnxModel, rows: Rows, *, capacity: int | None = None, stale: np.random.Generator | None = None
-) -> list[Outputs]:
+) -> Iterator[Outputs]:
     """The encoder's outputs, then each step's; candidate ids as numbers like the rest."""
-    steps = trace_onnx(model, rows, capacity=capacity, stale=stale)
-    encoded = within_lengths(model, rows, encode_onnx(model, rows))
-    return [encoded, *({"candidate_ids": ids.astype(np.float32), **made} for ids, made in steps)]
+    yield within_lengths(model, rows, encode_onnx(model, rows))
+    for ids, made in trace_onnx(model, rows, capacity=capacity, stale=stale):
+        yield {"candidate_ids": ids.astype(np.float32), **made}
 
 
-def _require_same(cause: str, expected: list[Outputs], found: list[Outputs]) -> None:
+def _rows_of(steps: Iterable[Outputs], rows: slice | Ids) -> Iterator[Outputs]:
+    for step in steps:
+        yield {name: value[rows] for name, value in step.items()}
+
+
+def _require_same(cause: str, expected: Iterable[Outputs], found: Iterable[Outputs]) -> None:
     for step, (wanted, made) in enumerate(zip(expected, found, strict=True)):
         for name, value in wanted.items():
             other = made[name][corner(value)]

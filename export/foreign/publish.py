@@ -21,7 +21,8 @@ from service.model.certificate import replay
 from service.model.errors import GraphError
 from service.model.foreign.roles import ForeignPair, Sharing
 from service.model.onnx_model import OnnxModel
-from service.model.session import Session, in_memory
+from service.model.private_file import in_memory
+from service.model.session import Session
 from service.model.table_vocabulary import TableVocabulary
 from service.model.vocabulary import Vocabulary
 

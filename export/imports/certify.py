@@ -23,6 +23,7 @@ from export.invariance import check_invariance
 from export.recording import record, recorded
 from export.separately import separately
 from export.verify import BATCH_SIZES, NUM_STEPS, SOURCE_LENGTHS, Grid, check_states, compare, torch_outputs
+from service.heap import trim
 from service.model.certificate import Agreement, Certificate, Original, Quantization
 from service.model.greedy import Target, translate_greedily
 from service.model.languages import MANY
@@ -34,7 +35,8 @@ BEAM_SIZE = 4
 LONGEST_COMPARED = 64
 """Tokens of a target that is compared with transformers' own."""
 MANY_PARAMETERS = 50_000_000
-"""From here on fewer rows and lengths are measured, since each costs seconds."""
+"""From here on fewer rows and lengths are measured: each costs seconds, and a row the logits of a large vocabulary."""
+MOST_ROWS, FEW_ROWS = 64, 16
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def certify(
     asks, sources = _readable(manifest, folder, _asks(manifest, sentences or BUILT_IN_SENTENCES))
     originals = _originals(imported, asks, length)
     _require_same_sources(imported.library, asks, sources, originals)
-    beams = {where: _beams(where, sources, length) for where in {float32_folder, folder}}
+    rows = _most_rows(imported)
+    beams = {where: _beams(where, sources, length, rows) for where in {float32_folder, folder}}
     files = [folder.with_name(f"expected-{i}") for i, _ in enumerate(_grids(imported, manifest))]
     separately(_record, imported, manifest, files)
     compared = _Compared(asks, sources, originals, beams, length)
@@ -68,10 +71,22 @@ def certify(
 
 def _grids(imported: Imported, manifest: Manifest) -> tuple[Grid, Grid]:
     """Many small batches, and a small one of the greatest lengths."""
-    is_large = imported.weights.num_elements > MANY_PARAMETERS
     steps, most = min(NUM_STEPS, manifest.max_target_length), manifest.max_source_length
-    small = Grid((1, 3), (5, 17), steps) if is_large else Grid(BATCH_SIZES, _at_most(SOURCE_LENGTHS, most), steps)
+    small = (
+        Grid((1, 3), (5, 17), steps)
+        if _is_large(imported)
+        else Grid(BATCH_SIZES, _at_most(SOURCE_LENGTHS, most), steps)
+    )
     return small, Grid((2,), (most,), manifest.max_target_length)
+
+
+def _is_large(imported: Imported) -> bool:
+    return imported.weights.num_elements > MANY_PARAMETERS
+
+
+def _most_rows(imported: Imported) -> int:
+    """That share a step of the graphs."""
+    return FEW_ROWS if _is_large(imported) else MOST_ROWS
 
 
 def _at_most(lengths: Sequence[int], most: int) -> tuple[int, ...]:
@@ -90,15 +105,15 @@ def _measure(
 ) -> Certificate:
     """All that the graphs themselves say; they are in memory, and our model is not."""
     sources, originals, length = compared.sources, compared.originals, compared.length
-    float32 = OnnxModel(float32_folder)
-    shipped = float32 if folder == float32_folder else OnnxModel(folder)
+    float32 = OnnxModel(float32_folder, scratch=float32_folder.parent)
+    shipped = float32 if folder == float32_folder else OnnxModel(folder, scratch=folder.parent)
     manifest = shipped.manifest
     check_states(imported.architecture.outline().state_specs, float32)
     grids = _grids(imported, manifest)
     parity, _ = [compare(recorded(path), float32, grid) for path, grid in zip(expected, grids, strict=True)]
-    is_large = imported.weights.num_elements > MANY_PARAMETERS
-    invariance = check_invariance(shipped, [source.ids for source in sources], num_rows=16 if is_large else 64)
-    float32_targets = _greedy(float32, sources, length)
+    rows = _most_rows(imported)
+    invariance = check_invariance(shipped, [source.ids for source in sources], num_rows=rows, scratch=folder.parent)
+    float32_targets = _greedy(float32, sources, rows, length)
     agreement = _agreement([target.token_ids for target in float32_targets], [one.greedy for one in originals])
     float32_beams = _agreement(compared.beams[float32_folder], [one.beam for one in originals])
     for found, search in ((agreement, "greedy"), (float32_beams, f"beam {BEAM_SIZE}")):
@@ -109,8 +124,8 @@ def _measure(
             )
     targets, quantization, greedy = float32_targets, None, agreement
     if shipped is not float32:
-        targets = _greedy(shipped, sources, length)
-        quantization = _quantization(shipped, sources, targets, float32_targets)
+        targets = _greedy(shipped, sources, rows, length)
+        quantization = _quantization(shipped, sources, targets, float32_targets, rows)
         greedy = _agreement([target.token_ids for target in targets], [one.greedy for one in originals])
     quoted = _quotable(targets, length)
     return Certificate(
@@ -135,8 +150,9 @@ def _measure(
             shipped,
             [compared.asks[i].text for i in quoted],
             [sources[i].ids for i in quoted],
-            _greedy(shipped, [sources[i] for i in quoted]),
+            _greedy(shipped, [sources[i] for i in quoted], rows),
             prefixes=[sources[i].target_prefix for i in quoted],
+            max_rows=rows,
         ),
     )
 
@@ -195,25 +211,32 @@ def _require_same_sources(
             )
 
 
-def _greedy(model: OnnxModel, sources: Sequence[Source], length: int | None = None) -> list[Target]:
+def _greedy(model: OnnxModel, sources: Sequence[Source], rows: int, length: int | None = None) -> list[Target]:
     ids, prefixes = [source.ids for source in sources], [source.target_prefix for source in sources]
-    return translate_greedily(model, ids, prefixes=prefixes, max_length=length)
+    return translate_greedily(model, ids, prefixes=prefixes, max_rows=rows, max_length=length)
 
 
-def _beams(folder: Path, sources: Sequence[Source], length: int) -> list[list[int]]:
+def _beams(folder: Path, sources: Sequence[Source], length: int, rows: int) -> list[list[int]]:
     """By the search that serves, which is a process of its own here: export knows no engine."""
     requests = [
         {"source_ids": source.ids, "prefix": source.target_prefix, "max_length": length, "beam_size": BEAM_SIZE}
         for source in sources
     ]
-    made: list[list[int]] = _run(
-        "service.engine.offline", {"folder": str(folder), "num_threads": 0, "requests": requests}
-    )
+    asked = {
+        "folder": str(folder),
+        "scratch": str(folder.parent),
+        "num_threads": 0,
+        "at_once": rows // BEAM_SIZE,
+        "requests": requests,
+    }
+    made: list[list[int]] = _run("service.engine.offline", asked)
     return made
 
 
 def _run(module: str, asked: dict[str, Any], packages: Path | None = None) -> Any:
-    """The answer of a module that runs in a process of its own, which alone sees the packages in a folder."""
+    """The answer of a module that runs in a process of its own, which alone sees the packages in a folder. This one
+    gives back what it has freed."""
+    trim()
     paths = [*([str(packages)] if packages else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(  # noqa: S603
         (sys.executable, "-m", module),
@@ -235,7 +258,11 @@ def _agreement(found: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) 
 
 
 def _quantization(
-    shipped: OnnxModel, sources: Sequence[Source], targets: Sequence[Target], float32_targets: Sequence[Target]
+    shipped: OnnxModel,
+    sources: Sequence[Source],
+    targets: Sequence[Target],
+    float32_targets: Sequence[Target],
+    rows: int,
 ) -> Quantization:
     measured = measure_quantization(
         shipped,
@@ -244,6 +271,7 @@ def _quantization(
         float32_targets,
         None,
         prefixes=[source.target_prefix for source in sources],
+        max_rows=rows,
     )
     if measured.num_flipped_tokens > LARGEST_QUANTIZATION_COST * measured.num_tokens:
         raise TokensDifferError(f"the 8-bit form flips {measured.num_flipped_tokens} of {measured.num_tokens} tokens")

@@ -89,7 +89,7 @@ def _write_int8(folder: Path, float32_folder: Path, imported: Imported) -> None:
 
 
 def _replay(folder: Path) -> None:
-    replay(OnnxModel(folder), read_certificate(folder / CERTIFICATE_FILE))
+    replay(OnnxModel(folder, scratch=folder.parent), read_certificate(folder / CERTIFICATE_FILE))
 
 
 def _seal(folder: Path, imported: Imported, precision: Precision, name: str, version: int) -> Manifest:

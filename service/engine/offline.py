@@ -1,8 +1,9 @@
 """Translations by the engine's own searches, without a server, a queue or a clock: `python -m service.engine.offline`.
 
-Reads one JSON object from stdin: folder, that of a version; num_threads (0: one for each core); and requests, each with
-source_ids, and max_length, beam_size and prefix of its search. All requests share every step. Writes one JSON array:
-the token ids of each best target.
+Reads one JSON object from stdin: folder, that of a version; scratch, a folder on the disk for its large tables, or
+null; num_threads (0: one for each core); at_once: how many requests share every step; and requests, each with
+source_ids, and max_length, beam_size and prefix of its search. Writes one JSON array: the token ids of each best
+target.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from service.engine.decoding.make import beam_search_of
 from service.engine.request import Decoding, Request
 from service.engine.runner import Runner
 from service.errors import ServiceError
+from service.heap import return_large_blocks
 from service.model.errors import ModelError
 from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
@@ -67,8 +69,10 @@ def decoding_by(manifest: Manifest, *, max_length: int, beam_size: int, prefix: 
 
 def _main() -> int:
     asked: dict[str, Any] = json.load(sys.stdin)
+    return_large_blocks()
     try:
-        model = OnnxModel(Path(asked["folder"]), num_threads=asked["num_threads"])
+        scratch = None if asked["scratch"] is None else Path(asked["scratch"])
+        model = OnnxModel(Path(asked["folder"]), num_threads=asked["num_threads"], scratch=scratch)
         requests = [
             (
                 one["source_ids"],
@@ -81,7 +85,10 @@ def _main() -> int:
             )
             for one in asked["requests"]
         ]
-        json.dump(search_together(model, requests) if requests else [], sys.stdout)
+        targets, at_once = list[tuple[int, ...]](), asked["at_once"]
+        for start in range(0, len(requests), at_once):
+            targets += search_together(model, requests[start : start + at_once])
+        json.dump(targets, sys.stdout)
     except (ModelError, ServiceError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -14,6 +14,8 @@ from service.model.errors import BundleError
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Without waiting, so that a named pipe that nobody writes to opens at once and is refused."""
+PIECE = 2**20
+"""Bytes that are read at a time."""
 
 
 class PlainFolder:
@@ -45,6 +47,10 @@ class PlainFolder:
 
     def read(self, name: str, *, most: int) -> bytes:
         """A plain file of at most so many bytes; raises BundleError."""
+        return b"".join(self.pieces(name, most=most))
+
+    def pieces(self, name: str, *, most: int) -> Iterator[bytes]:
+        """As `read`, one piece after another, so that nothing large is held."""
         with _explained(f"{self.path}: {name} is missing or not a plain file"):
             descriptor = os.open(name, _FILE, dir_fd=self._descriptor)
         try:
@@ -53,13 +59,18 @@ class PlainFolder:
                 raise BundleError(f"{self.path}: {name} is missing or not a plain file")
             if status.st_nlink > 1:
                 raise BundleError(f"{self.path}: {name} has another name too, and is not this version's alone")
-            if status.st_size > most:
-                raise BundleError(f"{self.path}: {name} has {status.st_size} bytes, at most {most} are read")
+            size = status.st_size
             with (
                 _explained(f"{self.path}: {name} cannot be read"),
                 open(descriptor, "rb", buffering=0, closefd=False) as file,
             ):
-                return file.readall()
+                read = 0
+                while size <= most and (piece := file.read(PIECE)):
+                    yield piece
+                    read += len(piece)
+                    size = max(size, read)
+            if size > most:
+                raise BundleError(f"{self.path}: {name} has {size} bytes, at most {most} are read")
         finally:
             os.close(descriptor)
 

@@ -6,9 +6,8 @@ all weights a second time, and serving does without onnx. What it cannot read, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from service.model.errors import GraphError
+from service.model.wire import Content, fields
 
 DOMAINS = frozenset({b"", b"ai.onnx", b"com.microsoft"})
 """Of the operators that onnxruntime itself has."""
@@ -39,17 +38,14 @@ OP_TYPE = {"NodeProto": 4}
 EXTERNAL_DATA = {"TensorProto": 13}
 DATA_LOCATION = {"TensorProto": 14}
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MOST_VARINT_BYTES = 10
 
-
-def check_graph(content: bytes, where: str) -> None:
+def check_graph(content: Content, where: str) -> None:
     """Raises GraphError for a graph with data outside of it, with operators outside of DOMAINS, or that is none."""
     waiting = [("ModelProto", 0, len(content))]
     while waiting:
         message, start, end = waiting.pop()
         parts = PARTS[message]
-        for field, first, last, number in _fields(content, start, end, where):
+        for field, first, last, number in fields(content, start, end, where):
             if last and field in parts:
                 waiting.append((parts[field], first, last))
             elif last and field == DOMAIN.get(message):
@@ -60,41 +56,3 @@ def check_graph(content: bytes, where: str) -> None:
                     raise GraphError(f"{where} has an operator that reads files")
             elif field == EXTERNAL_DATA.get(message) or (field == DATA_LOCATION.get(message) and number):
                 raise GraphError(f"{where} has data outside of the file")
-
-
-def _fields(content: bytes, start: int, end: int, where: str) -> Iterator[tuple[int, int, int, int]]:
-    """(field, first byte, byte after the last, 0) for each part of a message that has a length, (field, 0, 0, value)
-    for each other one."""
-    place = start
-    while place < end:
-        tag, place = _varint(content, place, end, where)
-        if tag >= 2**32:
-            raise GraphError(f"{where} is no ONNX graph")
-        field, wire_type = tag >> 3, tag & 7
-        if wire_type == _VARINT:
-            number, place = _varint(content, place, end, where)
-            yield field, 0, 0, number
-        elif wire_type == _BYTES:
-            length, place = _varint(content, place, end, where)
-            if length > end - place:
-                raise GraphError(f"{where} is no ONNX graph")
-            yield field, place, place + length, 0
-            place += length
-        elif wire_type in (_FIXED64, _FIXED32):
-            place += 8 if wire_type == _FIXED64 else 4
-            if place > end:
-                raise GraphError(f"{where} is no ONNX graph")
-            yield field, 0, 0, 0
-        else:
-            raise GraphError(f"{where} is no ONNX graph")
-
-
-def _varint(content: bytes, place: int, end: int, where: str) -> tuple[int, int]:
-    """The number that begins at a byte, and the place after it."""
-    number = 0
-    for count in range(min(_MOST_VARINT_BYTES, end - place)):
-        byte = content[place + count]
-        number |= (byte & 0x7F) << 7 * count
-        if byte < 0x80:
-            return number, place + count + 1
-    raise GraphError(f"{where} is no ONNX graph")

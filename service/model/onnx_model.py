@@ -5,7 +5,8 @@ It does not know requests, rows or texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +21,9 @@ from service.model.foreign.graphs import ForeignGraphs
 from service.model.graph_check import check_graph
 from service.model.manifest import Manifest
 from service.model.memory import HOST, Memory, Place, on_host
-from service.model.session import CPU, BoundGraph, Provider, Session, Tensor, in_memory
+from service.model.private_file import mapped, private_file
+from service.model.session import CPU, CPU_PROVIDER, BoundGraph, Provider, Session, Tensor
+from service.model.tables import VersionTables
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -38,26 +41,34 @@ class OnnxModel:
         num_threads: int = 0,
         profile: Path | None = None,
         bundle: Bundle | None = None,
+        scratch: Path | None = None,
     ) -> None:
         """Load FOLDER; num_threads 0 means one for each core; profile: how the name of a profile of the steps begins;
-        bundle: the folder, where it was opened before; it is closed.
+        bundle: the folder, where it was opened before; it is closed; scratch: a folder on the disk that takes large
+        tables of embeddings, which then come into memory row by row.
 
         Raises BundleError for a damaged version, ProviderError where a provider is not to be had here.
         """
         self.folder = folder
         self._providers = providers
-        with bundle or Bundle(folder) as opened:
+        with bundle or Bundle(folder) as opened, VersionTables(scratch) as tables:
             self.manifest: Manifest = opened.manifest
             graphs = (self.manifest.encoder, self.manifest.decoder_step)
             self.files = {name: opened.read(name) for name in self.manifest.files if name not in graphs}
             """The content of every file but the graphs."""
+            has_tables = self.manifest.foreign is None and all(name == CPU_PROVIDER for name, _ in providers)
 
             def load(name: str, profile: Path | None = None) -> Session:
-                with _proved(opened, name, f"{folder}: {name}") as file:
-                    return Session(folder / name, providers, num_threads, profile=profile, file=file)
+                where = f"{folder}: {name}"
+                with _proved(opened, name, where, scratch) as graph:
+                    if not has_tables:
+                        return Session(folder / name, providers, num_threads, profile=profile, file=graph)
+                    with tables.taken_from(graph, where) as (rest, taken):
+                        return Session(folder / name, providers, num_threads, profile=profile, file=rest, tables=taken)
 
-            self._encoder = load(self.manifest.encoder)
+            # The one that takes more memory while it is loaded comes first.
             self._step = load(self.manifest.decoder_step, profile)
+            self._encoder = load(self.manifest.encoder)
         self.execution_provider = self._step.execution_provider
         self._foreign: ForeignGraphs | None = None
         if self.manifest.foreign is None:
@@ -153,8 +164,11 @@ class OnnxModel:
                     )
 
 
-def _proved(bundle: Bundle, name: str, where: str) -> BinaryIO:
-    """The content of a graph that reaches nowhere else; it is not held a second time while onnxruntime reads it."""
-    content = bundle.read(name)
-    check_graph(content, where)
-    return in_memory(name, content)
+@contextmanager
+def _proved(bundle: Bundle, name: str, where: str, scratch: Path | None) -> Iterator[BinaryIO]:
+    """A private file of a graph that reaches nowhere else."""
+    with private_file(name, scratch) as file:
+        bundle.copy(name, file)
+        with mapped(file) as content:
+            check_graph(content, where)
+        yield file

@@ -5,7 +5,6 @@ It does not know what the graph computes.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from service.model.errors import DeviceFailedError, GraphError, InterruptedRunError, ProviderError
+from service.model.graph_tables import NOWHERE
 from service.model.interrupt import current_interrupt
 from service.model.memory import HOST, Memory, Place, on_host
 
@@ -25,10 +25,12 @@ Provider = tuple[str, dict[str, str]]
 Array = npt.NDArray[Any]
 _Result = TypeVar("_Result")
 
-CPU: tuple[Provider, ...] = (("CPUExecutionProvider", {}),)
+CPU_PROVIDER = "CPUExecutionProvider"
+CPU: tuple[Provider, ...] = ((CPU_PROVIDER, {}),)
 SPIN_US = 20
 """How long a thread that is out of work stays awake: long enough for the next operator of the same step, not so long
 that it takes a core from the event loop and from other models."""
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 SLOWER_WHEN_FUSED = ["SkipLayerNormFusion"]
 """Optimizers of onnxruntime that are left out: its SkipLayerNormalization takes several times as long on a CPU as the
 addition and the LayerNormalization that it stands for."""
@@ -72,9 +74,11 @@ class Session:
         *,
         profile: Path | None = None,
         file: BinaryIO | None = None,
+        tables: Mapping[str, Array] | None = None,
     ) -> None:
         """Load PATH, or the open file that has its content; num_threads 0 means one for each core; profile: how the
-        name of a profile of all runs begins.
+        name of a profile of all runs begins; tables: the initializers that the graph says lie NOWHERE, used where they
+        are, without a copy.
 
         Raises BundleError for a damaged graph, ProviderError where a provider is not to be had here.
         """
@@ -85,9 +89,16 @@ class Session:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
+        values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(table) for name, table in (tables or {}).items()}
+        if values:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(NOWHERE.parent))
+        for name, value in values.items():
+            options.add_initializer(name, value)
         self._session = _load(path, file, options, providers)
+        # What is bound to onnxruntime's session outlives this one, and reads the tables, which no session keeps.
+        self._session.tables = values, tables
         self.execution_provider: str = self._session.get_providers()[0]
-        self.uses_device = self.execution_provider != "CPUExecutionProvider"
+        self.uses_device = self.execution_provider != CPU_PROVIDER
         self.inputs = {node.name: _tensor(node) for node in self._session.get_inputs()}
         self.outputs = {node.name: _tensor(node) for node in self._session.get_outputs()}
         self.input_places = dict(zip(self.inputs, map(_place, self._session.get_input_memory_infos()), strict=True))
@@ -225,17 +236,6 @@ def _tensor(node: onnxruntime.NodeArg) -> Tensor:
 def _place(memory_info: onnxruntime.OrtMemoryInfo) -> Place:
     device = _DEVICES.get(memory_info.name)
     return HOST if device is None else Place(device, memory_info.device_id)
-
-
-def in_memory(name: str, content: bytes) -> BinaryIO:
-    """A file without a place on the disk, for `Session`; it is gone when it is closed.
-
-    Of bytes, onnxruntime would keep a copy, and no thread of Python would run while it reads them.
-    """
-    file = os.fdopen(os.memfd_create(name), "wb")
-    file.write(content)
-    file.flush()
-    return file
 
 
 def _load(

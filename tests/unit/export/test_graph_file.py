@@ -10,6 +10,7 @@ from export.bundle import DECODER_STEP_FILE, ENCODER_FILE, read_graphs, write_fl
 from export.graph_file import write_graph
 from export.graphs import EncoderGraph
 from export.to_onnx import to_graph, to_onnx
+from service.model.wire import prefix
 
 
 @pytest.mark.parametrize("smallest", [1, 4096, 2**40], ids=["every weight", "some", "none"])
@@ -43,7 +44,7 @@ def test_both_graphs_are_written_and_read_again(make_tiny, tmp_path):
 @pytest.mark.parametrize("length", [1, 127, 128, 300, 2**15])
 def test_what_stands_before_data_is_as_protobuf_has_it(length):
     whole = onnx.TensorProto(raw_data=b"x" * length).SerializeToString()
-    assert whole == graph_file._prefix(graph_file.RAW_DATA, length) + b"x" * length
+    assert whole == prefix(graph_file.RAW_DATA, length) + b"x" * length
 
 
 def test_a_graph_of_another_exporter_is_written_too(tmp_path):
