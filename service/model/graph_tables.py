@@ -126,18 +126,18 @@ def _looked_up(content: Content, first: int, last: int, where: str) -> bytes | N
 
 
 def _table(content: Content, whole: Span, where: str) -> Table | None:
-    """An initializer, where it is large and its data lie in one piece."""
+    """An initializer, where it has rows, is large, and its data lie in one piece."""
     if whole.last - whole.first < SMALLEST:
         return None
     parts = list(fields(content, whole.first, whole.last, where))
     counts = Counter(field for field, *_ in parts)
     (data,) = _spans(content, whole.first, whole.last, RAW_DATA, where) if counts[RAW_DATA] == 1 else (None,)
     is_plain = counts.keys() <= {DIMS, DATA_TYPE, NAME, RAW_DATA, DOC_STRING} and counts[NAME] == 1
-    if data is None or not is_plain:
+    if data is None or data.last - data.first < SMALLEST or not is_plain:
         return None
     shape = tuple(number for field, _, last, number in parts if field == DIMS and not last)
     dtypes = [number for field, _, _, number in parts if field == DATA_TYPE]
-    if dtypes != [FLOAT] or math.prod(shape) * ITEM_SIZE != data.last - data.first:
+    if dtypes != [FLOAT] or len(shape) != 2 or math.prod(shape) * ITEM_SIZE != data.last - data.first:
         return None
     (name,) = (content[begin:end] for field, begin, end, _ in parts if field == NAME)
     return Table(name.decode(errors="replace"), shape, whole, data)

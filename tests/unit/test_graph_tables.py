@@ -25,6 +25,12 @@ def table(name="table", rows=30, dtype=np.float32):
     return numpy_helper.from_array(np.arange(rows * 4, dtype=dtype).reshape(rows, 4), name)
 
 
+def of_shape(shape, doc_string=""):
+    made = numpy_helper.from_array(np.zeros(shape, np.float32), "table")
+    made.doc_string = doc_string
+    return made
+
+
 def model_of(initializers, nodes=None, inputs=()):
     nodes = [helper.make_node("Gather", ["table", "ids"], ["x"])] if nodes is None else nodes
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])
@@ -70,8 +76,20 @@ def test_what_rows_are_looked_up_in_is_a_table():
         model_of([table(rows=3)]),
         model_of([helper.make_tensor("table", TensorProto.FLOAT, [80, 4], [0.5] * 320)]),
         model_of([table()], inputs=[helper.make_tensor_value_info("table", TensorProto.FLOAT, [30, 4])]),
+        model_of([of_shape([40] + [1] * 60)]),
+        model_of([of_shape([0, 4], "x" * 1000)]),
     ],
-    ids=["not looked up", "indices", "integers", "twice", "small", "not in one piece", "can be given"],
+    ids=[
+        "not looked up",
+        "indices",
+        "integers",
+        "twice",
+        "small",
+        "not in one piece",
+        "can be given",
+        "many axes",
+        "a long text",
+    ],
 )
 def test_anything_else_is_none(model):
     assert names_in(model.SerializeToString()) == []
