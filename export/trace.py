@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from export.models.contract import END_ID, TranslationModel
+from service.model.memory import host_zeros
 from service.model.noise import gumbel_noise
 from service.model.onnx_model import Array, Floats, Ids, OnnxModel
 
@@ -105,8 +106,10 @@ def trace_onnx(
     noise = tuple(state.name for state in manifest.states_of("noise"))
     for state in manifest.states_of("growing", "noise"):
         shape = state.shape(batch=batch, source_length=width, capacity=capacity or manifest.capacity)
-        filled = np.zeros(shape) if stale is None or state.kind == "noise" else stale.normal(size=shape)
-        states[state.name] = np.ascontiguousarray(filled, np.float32)
+        if stale is None or state.kind == "noise":
+            states[state.name] = host_zeros(shape)
+        else:
+            states[state.name] = stale.normal(size=shape).astype(np.float32)
     carried = {f"new_{state.name}": np.zeros_like(states[state.name]) for state in manifest.states_of("carried")}
     token_ids, positions = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
     candidate_ids = np.zeros((batch, manifest.num_candidates), np.int64)
