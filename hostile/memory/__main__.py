@@ -12,6 +12,7 @@ from pathlib import Path
 from hostile.checks import print_checks, table
 from hostile.growth import draw, growth
 from hostile.memory.measuring import Measured, Plan, measure
+from hostile.memory.waiting import FLAGS
 from hostile.report import REPORTS, heading
 from hostile.server import serving
 from hostile.serving import BREAK
@@ -31,7 +32,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         publish_tiny(Path(temporary) / "store")
-        with serving(Path(temporary) / "store", Path(temporary) / "log", broken_by=options.broken_by) as server:
+        with serving(Path(temporary) / "store", Path(temporary) / "log", FLAGS, options.broken_by) as server:
             measured = asyncio.run(measure(server, plan))
     draw({"server": measured.streams}, "streams", options.reports / PICTURE)
     figures = _figures(plan, measured, time.monotonic() - started)

@@ -11,7 +11,7 @@ from functools import partial
 from hostile.checks import Check, at_most, balanced, none_of
 from hostile.growth import MIB, Sample, growth
 from hostile.memory.load import Load
-from hostile.memory.waiting import cancel_waiting
+from hostile.memory.waiting import CANCELLED, cancel_waiting
 from hostile.server import Balance, ServerProcess
 
 STREAMS, REFUSED = 100_000, 10_000
@@ -21,7 +21,7 @@ MOST_RESIDENT, MOST_REFUSED = 8.0, 1.0
 MOST_FORGOTTEN = 120.0
 """Bytes that malloc may hold more after each stream that was cancelled while it waited. A handler that swallows its
 cancellation leaves some 400; the long searches that hold the slots meanwhile leave some 30 for each."""
-EXPECTED = {"OK", "cancelled by the client", "INVALID_ARGUMENT", "NOT_FOUND"}
+EXPECTED = {"OK", "cancelled by the client", CANCELLED, "INVALID_ARGUMENT", "NOT_FOUND"}
 ROWS = "stepstream_step_rows_sum"
 
 
@@ -75,7 +75,7 @@ async def measure(server: ServerProcess, plan: Plan) -> Measured:
         return samples
 
     streams = await rounds(load.streams, plan.streams)
-    waiting = await rounds(partial(cancel_waiting, server), plan.waiting)
+    waiting = await rounds(partial(cancel_waiting, server, load.statuses), plan.waiting)
     refused = await rounds(load.refused, plan.refused)
     await load.close()
     balance = await asyncio.to_thread(server.settled_balance)

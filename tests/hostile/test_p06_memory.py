@@ -6,14 +6,16 @@ import pytest
 
 from hostile.growth import MIB, Growth, Sample, draw, growth
 from hostile.memory.measuring import MOST_FORGOTTEN, Plan, measure
+from hostile.memory.waiting import CANCELLED, FLAGS
 from hostile.server import Memory, serving
 
 SHORT = Plan(num_rounds=10, streams=60, waiting=200, refused=60)
 
 
 async def test_a_cancelled_stream_leaves_nothing_behind(tiny_store: Path, tmp_path: Path) -> None:
-    with serving(tiny_store, tmp_path / "log") as server:
+    with serving(tiny_store, tmp_path / "log", FLAGS) as server:
         measured = await measure(server, SHORT)
+    assert measured.statuses[CANCELLED] == 10 * 200
     assert growth(measured.waiting).allocated < MOST_FORGOTTEN
     assert [check for check in measured.checks()[3:] if not check.holds] == []
     assert measured.num_steps > 10 * 60 * 5
@@ -22,7 +24,7 @@ async def test_a_cancelled_stream_leaves_nothing_behind(tiny_store: Path, tmp_pa
 async def test_a_handler_that_swallows_its_cancellation_is_noticed(
     tiny_store: Path, tmp_path: Path, broken: Path
 ) -> None:
-    with serving(tiny_store, tmp_path / "log", broken_by=[broken / "cancellation_swallowed.py"]) as server:
+    with serving(tiny_store, tmp_path / "log", FLAGS, [broken / "cancellation_swallowed.py"]) as server:
         measured = await measure(server, SHORT)
     assert growth(measured.waiting).allocated > 2 * MOST_FORGOTTEN
     assert not measured.checks()[0].holds
