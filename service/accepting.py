@@ -3,8 +3,8 @@
 grpc.aio asks for one call of each method at a time, and comes to the next after several turns of the event loop. While
 the loop is busy with streams, calls then wait where nobody sees them: none is refused, whatever admission would say,
 and all become late. Here many calls of a method are asked for at once, and what a full server refuses is refused before
-any handler is made for it, which takes half of the time. That needs what grpc.aio keeps to itself: its server's object
-and the functions that serve one call.
+any handler or interceptor meets it. That needs what grpc.aio keeps to itself: its server's object and the functions
+that serve one call.
 """
 
 from __future__ import annotations
