@@ -29,8 +29,14 @@ PERMITTED = frozenset(
     }
 )
 """Of a sound server that nobody stops, for a client that neither cancels nor sets a deadline that passes."""
-CLIENT_GAVE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
-"""What grpc's client makes of a call that ends, whatever its status, while it still sends requests."""
+CLIENT_GAVE_UP = frozenset(
+    {
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),
+        (grpc.StatusCode.CANCELLED, "Locally cancelled by application!"),
+    }
+)
+"""What grpc's client makes of a call that ends, whatever its status, while it still sends a request, or says that there
+are no more."""
 _INTERNALS = {
     "a traceback": re.compile(r"Traceback|\bline \d+"),
     "a path": re.compile(r"\.py\b|\.onnx\b|(?<![\w.])/(?:usr|home|root|tmp|opt|app|work|proc|etc|var|lib)\b"),

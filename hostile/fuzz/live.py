@@ -94,7 +94,7 @@ class Live:
         for refusal in refusals:
             self.statuses[f"{refusal.code.name} to one request of a stream"] += 1
             _require_permitted(call, refusal)
-        if call.method.requests_stream and (ended.code, ended.details) == CLIENT_GAVE_UP:
+        if call.method.requests_stream and (ended.code, ended.details) in CLIENT_GAVE_UP:
             self.statuses["none, since the client gave up"] += 1
             return
         self.statuses[ended.code.name] += 1

@@ -115,7 +115,7 @@ class World:
     ) -> None:
         """A status other than OK; a replica that is down, or fell since `generation`, explains UNAVAILABLE and
         CANCELLED."""
-        if (code, details) == CLIENT_GAVE_UP and scenario == "interactive":
+        if (code, details) in CLIENT_GAVE_UP and scenario == "interactive":
             self.book.statuses[scenario]["none, since the client gave up"] += 1
             return
         self.book.statuses[scenario][code.name] += 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import grpc
+import grpc.aio
 
 from service.client.ending import ending_of, ending_of_error
 from service.client.errors import InvalidRequestError, ServerError
@@ -45,6 +46,7 @@ class InteractiveTranslation:
         self._completed_edit: int | None = None
         self._closed = False
         self._is_restarted = False
+        self._sending: asyncio.Task[None] | None = None
         self._connect()
 
     def edit(self, prefix: str) -> int:
@@ -65,6 +67,7 @@ class InteractiveTranslation:
 
     def cancel(self) -> None:
         """End what is under way."""
+        self._stop_sending()
         self._call.cancel()
 
     def __aiter__(self) -> Self:
@@ -96,14 +99,20 @@ class InteractiveTranslation:
         self._reader = StreamReader()
         self._received.clear()
         self._is_again = bool(self._target)
+        self._stop_sending()
         self._requests: _Requests = asyncio.Queue()
         start = pb.StreamTranslateRequest()
         start.CopyFrom(self._start)
         self._requests.put_nowait(pb.TranslateInteractiveRequest(start=start))
         if self._closed:
             self._requests.put_nowait(None)
-        self._call: Any = self._stub.TranslateInteractive(_until_none(self._requests), **self._attempts.arguments())
+        self._call: Any = self._stub.TranslateInteractive(**self._attempts.arguments())
+        self._sending = asyncio.create_task(_send(self._requests, self._call))
         self._responses = aiter(self._call)
+
+    def _stop_sending(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
 
     async def _receive(self) -> None:
         """Wait for a message, of another server where one is lost; StopAsyncIteration where all is complete."""
@@ -163,6 +172,10 @@ async def open_interactive(
         translation.cancel()
 
 
-async def _until_none(requests: _Requests) -> AsyncIterator[pb.TranslateInteractiveRequest]:
-    while (request := await requests.get()) is not None:
-        yield request
+async def _send(requests: _Requests, call: Any) -> None:
+    """Send what is put, up to None. A call that ended meanwhile takes no more, and its status says why: where grpc.aio
+    iterates over requests itself, it may cancel such a call, and that becomes its status."""
+    with suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
+        while (request := await requests.get()) is not None:
+            await call.write(request)
+        await call.done_writing()

@@ -19,10 +19,10 @@ TEXTS = (
     "Five people wearing winter jackets and helmets stand in the snow, with snowmobiles in the background.",
 )
 OPTIONS = (
-    DecodingOptions(min_length=50),
-    DecodingOptions(sampling=Sampling(temperature=1.3, top_k=20), seed=11, min_length=50),
-    DecodingOptions(beam_size=2, num_hypotheses=2, min_length=40),
-    DecodingOptions(repetition_penalty=1.3, min_length=50),
+    DecodingOptions(min_length=120),
+    DecodingOptions(sampling=Sampling(temperature=1.3, top_k=20), seed=11, min_length=120),
+    DecodingOptions(beam_size=2, num_hypotheses=2, min_length=80),
+    DecodingOptions(repetition_penalty=1.3, min_length=120),
 )
 TRANSLATIONS = tuple((text, options) for text in TEXTS for options in OPTIONS)
 UNTIMED = Timings(0.0, 0.0, 0.0)

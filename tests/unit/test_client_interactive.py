@@ -8,7 +8,9 @@ import pytest
 
 from service.client.client import AsyncClient
 from service.client.errors import DeadlineError, InvalidRequestError, OverloadedError, ServerError
+from service.client.interactive import InteractiveTranslation
 from service.client.options import DecodingOptions
+from service.client.retry import RetryPolicy, make_retries
 from service.client.types import Completion, StepEvent
 from service.pb import translation_pb2 as pb
 
@@ -213,3 +215,36 @@ async def test_an_edit_that_is_not_unicode_is_an_invalid_request_and_changes_not
             translation.edit("\udcff")
         pairs = await take_until_complete(translation)
     assert {edit for edit, _ in pairs} == {0}
+
+
+class RefusedCall:
+    """A call that the server refuses while the client says that it has no more edits."""
+
+    async def write(self, request):
+        pass
+
+    async def done_writing(self):
+        raise grpc.aio.InternalError("the call has ended")
+
+    async def __aiter__(self):
+        await asyncio.sleep(0.01)
+        raise grpc.aio.AioRpcError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), grpc.aio.Metadata(), details="the queue is full"
+        )
+        yield
+
+    def cancel(self):
+        pytest.fail("a call is cancelled that the server ended")
+
+
+async def test_the_status_of_a_call_that_ends_while_the_client_closes_it_is_the_servers():
+    class Stub:
+        def TranslateInteractive(self, **_):  # noqa: N802
+            return RefusedCall()
+
+    translation = InteractiveTranslation(
+        Stub(), pb.StreamTranslateRequest(), make_retries("host:1", RetryPolicy(), None).call(None)
+    )
+    translation.close()
+    with pytest.raises(OverloadedError, match="the queue is full"):
+        await anext(translation)
