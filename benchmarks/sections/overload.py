@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import load, servers
@@ -29,6 +30,8 @@ FEWER_SLOTS = 32
 """A full step's rows take as long as they are many: at ten times the load it always is full, at NORMAL of it never."""
 NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
+ROUNDS = 3
+"""Of all loads, one after the other: the machine has faster and slower minutes."""
 SETTLED_S = 6.0
 """What is sent earlier counts as the burst that it still is, in which a queue may be longer."""
 WINDOW_S = 0.5
@@ -78,11 +81,38 @@ def _overload(
         def offered(*phases: Phase) -> list[list[Outcome]]:
             return offer(address, texts, phases, core=clients_core)
 
-        with on_core(clients_core):
-            knee = asyncio.run(_saturated(address, texts, num_slots))
-        found = {share: offered(Phase(share * knee, PHASE_S))[0] for share in LOADS}
-        after = offered(Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S))[1]
-    yield from _tables(title, knee, num_slots, found, after)
+        def one_round() -> _Round:
+            with on_core(clients_core):
+                knee = asyncio.run(_saturated(address, texts, num_slots))
+            found = {share: offered(Phase(share * knee, PHASE_S))[0] for share in LOADS}
+            after = offered(Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S))[1]
+            return _Round(knee, found, after)
+
+        rounds = [one_round() for _ in range(ROUNDS)]
+    yield from _tables(title, num_slots, rounds)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """The load that saturates, in requests/s; what became of its shares, and of NORMAL after a burst of the most."""
+
+    knee: float
+    found: dict[float, list[Outcome]]
+    after: list[Outcome]
+
+    @property
+    def kept(self) -> float:
+        """Done at the greatest load, to the most at any."""
+        return goodput(self.found[LOADS[-1]]) / max(map(goodput, self.found.values()))
+
+    @property
+    def slower(self) -> float:
+        """The p99 of what is admitted at the greatest load, to that at NORMAL."""
+        return admitted_s(self.found[LOADS[-1]]) / admitted_s(self.found[NORMAL])
+
+    @property
+    def recovery_s(self) -> float:
+        return recovery_s(self.after, admitted_s(self.found[NORMAL]))
 
 
 async def _saturated(address: str, texts: Offered, num_clients: int) -> float:
@@ -119,39 +149,41 @@ def recovery_s(outcomes: Sequence[Outcome], normal_s: float) -> float:
     return end
 
 
-def _tables(
-    title: str, knee: float, num_clients: int, found: dict[float, list[Outcome]], after: Sequence[Outcome]
-) -> Iterator[Table]:
-    peak = max(map(goodput, found.values()))
-    normal_s = admitted_s(found[NORMAL])
+def refused_ms(outcomes: Sequence[Outcome]) -> list[float]:
+    return [1e3 * outcome.took for outcome in outcomes if outcome.is_refused]
+
+
+def _tables(title: str, num_clients: int, rounds: Sequence[_Round]) -> Iterator[Table]:
+    knee = _median(of.knee for of in rounds)
     rows: list[tuple[str, ...]] = []
-    for share, outcomes in found.items():
-        refused = [1e3 * o.took for o in outcomes if o.is_refused]
-        others = sum(not o.is_admitted and not o.is_refused for o in outcomes)
-        silent = sum(o.is_refused and o.pushback_ms is None for o in outcomes)
+    for share in LOADS:
+        found = [of.found[share] for of in rounds]
+        refused = [refused_ms(outcomes) for outcomes in found]
+        amiss = sum(
+            o.pushback_ms is None if o.is_refused else not o.is_admitted for outcomes in found for o in outcomes
+        )
         rows.append(
             (
                 f"{share:g} x",
                 f"{share * knee:.0f}",
-                f"{goodput(outcomes):.0f}",
-                f"{1e3 * admitted_s(outcomes):.0f}",
-                str(len(refused)),
-                f"{statistics.median(refused):.1f}" if refused else "",
-                f"{_percentile(refused):.1f}" if refused else "",
-                str(silent + others),
-                f"{1e3 * _percentile([o.late for o in outcomes]):.1f}",
+                f"{_median(map(goodput, found)):.0f}",
+                f"{1e3 * _median(map(admitted_s, found)):.0f}",
+                f"{_median(map(len, refused)):.0f}",
+                f"{_median(map(statistics.median, refused)):.1f}" if all(refused) else "",
+                f"{_median(map(_percentile, refused)):.1f}" if all(refused) else "",
+                str(amiss),
+                f"{1e3 * _median(_percentile([o.late for o in outcomes]) for outcomes in found):.1f}",
             )
         )
-    worst = found[LOADS[-1]]
-    refused_ms = [1e3 * o.took for o in worst if o.is_refused]
-    slower = admitted_s(worst) / normal_s
-    refused_p99 = _percentile(refused_ms) if refused_ms else 0.0
-    kept, normal_again = goodput(worst) / peak, recovery_s(after, normal_s)
+    kept, slower = (_median(getattr(of, name) for of in rounds) for name in ("kept", "slower"))
+    refused_p99 = _median(_percentile(refused_ms(of.found[LOADS[-1]])) for of in rounds)
+    normal_again = _median(of.recovery_s for of in rounds)
     yield Table(
         f"{title} on one core, captions streamed at multiples of the load that saturates it ({knee:.0f} requests/s of "
         f"{num_clients} clients in a closed loop), Poisson arrivals from a process on another core, where the proxy is "
-        f"too, for {PHASE_S:g} s each, in ms; late: how long after its time the generator sent a request, p99; amiss: "
-        f"refused without a pushback, or ended otherwise; admitted: of those sent after {SETTLED_S:g} s",
+        f"too, for {PHASE_S:g} s each, in ms, medians of {len(rounds)} rounds; late: how long after its time the "
+        f"generator sent a request, p99; amiss: refused without a pushback, or ended otherwise, in all rounds; "
+        f"admitted: of those sent after {SETTLED_S:g} s",
         (
             *("load", "offered/s", "done/s", "admitted, p99", "refused", "refused, p50", "refused, p99"),
             *("amiss", "late"),
@@ -160,7 +192,7 @@ def _tables(
     )
     yield Table(
         f"{title}: what was promised, at {LOADS[-1]:g} x; normal again: after 2 s of it, until nothing is refused any "
-        f"more and nearly all is done in {SLOWER:g} times the p99 at {NORMAL:g} x",
+        f"more and nearly all is done in {SLOWER:g} times the p99 at {NORMAL:g} x; medians of the rounds' ratios",
         ("", "measured", "to reach"),
         (
             ("done, to the most at any load", f"{kept:.2f} x", at_least(kept, KEPT, " x")),
@@ -169,6 +201,10 @@ def _tables(
             ("normal again", f"{normal_again:.1f} s", at_most(normal_again, RECOVERED_S, " s")),
         ),
     )
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(list(values))
 
 
 def _percentile(values: Sequence[float]) -> float:

@@ -15,9 +15,11 @@ from service.admission.ticket import Claim, Size, Ticket
 from service.engine.row_limit import RowLimit
 from service.errors import DeadlineExceededError, QueueFullError
 
-STANDING_SHARE = 0.05
-"""Of the longest wait: how long a queue may grow as that of a burst, and the wait that one which stands is kept to, so
-that a server which is offered too much all the time keeps its queue short."""
+BURST_SHARE = 0.05
+"""Of the longest wait: how long a queue may grow as that of a burst."""
+STANDING_SHARE = 0.01
+"""Of the longest wait: the wait that a queue which stands is kept to, so that a server which is offered too much all
+the time keeps its queue short."""
 PAUSE_S = 1.0
 """An empty queue for so long ends what stood."""
 CROWDED_SHARE, CALM_SHARE = 0.3, 0.12
@@ -74,7 +76,7 @@ class Admission:
         self._serving = Pace(half_life_s=SERVING_HALF_LIFE_S)
         self._refused_share = RefusedShare()
         self._queued: dict[Ticket, _Queued] = {}
-        self._standing = Standing(burst_s=STANDING_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
+        self._standing = Standing(burst_s=BURST_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
         self._num_rows = 0
         self._num_arriving = 0
 

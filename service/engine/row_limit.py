@@ -5,13 +5,17 @@ It knows no clock."""
 from __future__ import annotations
 
 import bisect
+from dataclasses import dataclass
 
 KNEE = 0.9
 """Share of the greatest throughput that the rows at the knee must have."""
 BANDS_AN_OCTAVE = 2
 """Numbers of rows are told apart to about a third."""
-MEMORY = 50.0
+MEMORY = 200.0
 """Turns after which what was learned counts for a third."""
+STEADINESS = 100.0
+"""Turns in which the knee goes two thirds of the way to where it is found: throughputs are near each other, and times
+are noisy."""
 EVIDENCE = 8
 """Fewest turns that say something."""
 FORGOTTEN_S = 60.0
@@ -31,53 +35,78 @@ class RowLimit:
     def __init__(self, max_rows: int) -> None:
         self.max_rows = max_rows
         self.is_at_knee = False
-        self.knee = max_rows
+        self.knee = float(max_rows)
         self._edges = _edges(max_rows)
         self._bands = [_Band() for _ in self._edges]
 
     @property
     def num_rows(self) -> int:
         """So many rows may run before another request joins. From any thread."""
-        return self.knee if self.is_at_knee else self.max_rows
+        return round(self.knee) if self.is_at_knee else self.max_rows
 
     def learn(self, num_rows: int, seconds: float, *, now: float) -> None:
         """A turn with a step of so many rows took so long, all that it waited for included; now in seconds."""
         self._bands[bisect.bisect_left(self._edges, num_rows)].learn(num_rows, seconds, now)
         if self.is_at_knee:
-            self.knee = self._found(now)
+            self.knee += (self._found(now) - self.knee) / STEADINESS
 
     def _found(self, now: float) -> int:
+        """The fewest rows with KNEE of the greatest throughput."""
         if not self._bands[-1].is_known(now):
             return self.max_rows
-        known = [(edge, band.rate) for edge, band in zip(self._edges, self._bands, strict=True) if band.is_known(now)]
-        most = max(rate for _, rate in known)
-        return next(edge for edge, rate in known if rate >= KNEE * most)
+        pools = self._pools(now)
+        most = pools[-1].rate
+        return next(pool.fewest for pool in pools if pool.rate >= KNEE * most)
+
+    def _pools(self, now: float) -> list[_Pool]:
+        """More rows never bring less: bands that say so are taken together (pool adjacent violators, Ayer 1955)."""
+        pools: list[_Pool] = []
+        for edge, band in zip(self._edges, self._bands, strict=True):
+            if band.is_known(now):
+                pool = _Pool(edge, band.rows, band.seconds)
+                while pools and pools[-1].rate >= pool.rate:
+                    pool = pools.pop().joined(pool)
+                pools.append(pool)
+        return pools
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What neighbouring bands, of `fewest` rows and more, did in so many seconds."""
+
+    fewest: int
+    rows: float
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds
+
+    def joined(self, more: _Pool) -> _Pool:
+        return _Pool(self.fewest, self.rows + more.rows, self.seconds + more.seconds)
 
 
 class _Band:
     """What is known of some numbers of rows."""
 
     def __init__(self) -> None:
-        self._turns = self._rows = self._seconds = 0.0
+        self.rows = self.seconds = 0.0
+        self._turns = 0.0
         self._seen_at = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Rows a second."""
-        return self._rows / self._seconds
 
     def is_known(self, now: float) -> bool:
         return self._turns >= EVIDENCE and now - self._seen_at < FORGOTTEN_S
 
     def learn(self, num_rows: int, seconds: float, now: float) -> None:
         if now - self._seen_at >= FORGOTTEN_S:
-            self._turns = self._rows = self._seconds = 0.0
+            self._turns = self.rows = self.seconds = 0.0
         if self._turns >= EVIDENCE:
-            seconds = min(seconds, LONGEST * self._seconds / self._turns)
+            seconds = min(seconds, LONGEST * self.seconds / self._turns)
         kept = 1 - 1 / MEMORY
         self._turns = self._turns * kept + 1
-        self._rows = self._rows * kept + num_rows
-        self._seconds = self._seconds * kept + seconds
+        self.rows = self.rows * kept + num_rows
+        self.seconds = self.seconds * kept + seconds
         self._seen_at = now
 
 

@@ -251,20 +251,20 @@ def test_a_queue_that_is_too_slow_is_full_before_its_places_are(make: Callable[.
 
 
 def test_a_queue_that_stands_is_kept_short_and_a_burst_is_not(make: Callable[..., Admission], clock: Clock) -> None:
-    """A burst may wait for two seconds; once the queue stands, what comes waits for a tenth of one."""
-    admission = make(max_queue_length=100, max_queue_wait_s=2.0)
+    """A burst may wait for ten seconds; once the queue stands, what comes waits for a tenth of one."""
+    admission = make(max_queue_length=400, max_queue_tokens=100_000, max_queue_wait_s=10.0)
     teach(admission, clock, seconds=0.03)
     clock.now += PAUSE_S
     admit(admission, NORMAL, ONE, ONE)
-    waiting = [admit(admission) for _ in range(66)]
+    waiting = [admit(admission) for _ in range(333)]
     with pytest.raises(QueueFullError, match="too long"):
         admit(admission)
-    clock.now += 0.2
-    for ticket in waiting[:63]:
+    clock.now += 0.6
+    for ticket in waiting[:330]:
         end(ticket)
     with pytest.raises(QueueFullError, match="too long"):
         admit(admission)
-    end(waiting[63])
+    end(waiting[330])
     admit(admission)
     for ticket in list(admission._queued):
         end(ticket)
@@ -274,7 +274,7 @@ def test_a_queue_that_stands_is_kept_short_and_a_burst_is_not(make: Callable[...
     for ticket in waiting:
         end(ticket)
     clock.now += PAUSE_S
-    assert len([admit(admission) for _ in range(66)]) == 66
+    assert len([admit(admission) for _ in range(333)]) == 333
 
 
 def test_a_cold_server_refuses_nothing_for_its_speed(make: Callable[..., Admission], clock: Clock) -> None:
