@@ -72,14 +72,20 @@ def _rows_of(steps: Iterable[Outputs], rows: slice | Ids) -> Iterator[Outputs]:
         yield {name: value[rows] for name, value in step.items()}
 
 
-def _require_same(cause: str, expected: Iterable[Outputs], found: Iterable[Outputs]) -> None:
-    for step, (wanted, made) in enumerate(zip(expected, found, strict=True)):
-        for name, value in wanted.items():
-            other = made[name][corner(value)]
-            if not np.array_equal(value, other):
-                change = float(np.abs(value - other).max())
-                where = "the encoder" if step == 0 else f"step {step - 1}"
-                raise InvarianceError(f"{cause} changes {name} in {where} by {change:g}")
+def _require_same(cause: str, expected: Iterable[Outputs], found: Iterator[Outputs]) -> None:
+    for step, wanted in enumerate(expected):
+        where = "the encoder" if step == 0 else f"step {step - 1}"
+        _require_equal(cause, where, wanted, next(found))
+        wanted.clear()
+    assert next(found, None) is None
+
+
+def _require_equal(cause: str, where: str, wanted: Outputs, made: Outputs) -> None:
+    for name, value in wanted.items():
+        other = made[name][corner(value)]
+        if not np.array_equal(value, other):
+            change = float(np.abs(value - other).max())
+            raise InvarianceError(f"{cause} changes {name} in {where} by {change:g}")
 
 
 def _require_same_lives(model: OnnxModel, crowd: Sequence[Sequence[int]], rng: np.random.Generator) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -46,12 +47,36 @@ def to_graph(graph: EncoderGraph | DecoderStepGraph) -> ir.Model:
             verbose=False,
         )
         assert program is not None
+        turn_when_written(program.model.graph)
         model: ir.Model = optimizer.optimize(program.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
     model.metadata_props.clear()
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
     return model
+
+
+def turn_when_written(graph: ir.Graph) -> None:
+    """Weights in another order take the place of the operators that turn them. They are made one by one as they are
+    written: the optimizer would keep them all in memory, beside the model's own."""
+    for node in list(graph):
+        source = node.inputs[0] if node.op_type == "Transpose" and node.domain == "" else None
+        if source is None or source.const_value is None or not source.is_initializer():
+            continue
+        (value,) = node.outputs
+        tensor = _turned(source.const_value, node.attributes["perm"].as_ints())
+        turned = ir.Value(name=value.name, type=value.type, shape=tensor.shape, const_value=tensor)
+        ir.convenience.replace_all_uses_with(value, turned)
+        graph.remove(node, safe=True)
+        graph.register_initializer(turned)
+
+
+def _turned(tensor: ir.TensorProtocol, order: Sequence[int]) -> ir.LazyTensor:
+    def make() -> ir.TensorProtocol:
+        return ir.Tensor(np.ascontiguousarray(tensor.numpy().transpose(order)))
+
+    shape = tensor.shape.numpy()
+    return ir.LazyTensor(make, tensor.dtype, ir.Shape([shape[axis] for axis in order]))
 
 
 @contextmanager

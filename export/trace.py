@@ -18,6 +18,8 @@ from service.model.noise import gumbel_noise
 from service.model.onnx_model import Array, Floats, Ids, OnnxModel
 
 NUM_CONTROL_TOKENS = 4
+NUM_FILLING_IDS = 64
+"""Each brings pages of a table of embeddings into memory."""
 Outputs = dict[str, Floats]
 
 
@@ -38,10 +40,12 @@ class Rows:
         return np.arange(self.source_ids.shape[1])[None, :] < self.source_lengths[:, None]
 
     def of_width(self, width: int, filling: np.random.Generator | None = None, vocabulary_size: int = 1) -> Rows:
-        """The same sentences on a source axis of another length, beyond each of them zeros or random ids."""
+        """The same sentences on a source axis of another length, beyond each of them zeros or some random ids."""
         batch, old = self.source_ids.shape
         shape = (batch, max(width, old))
-        ids = np.zeros(shape, np.int64) if filling is None else filling.integers(0, vocabulary_size, shape)
+        ids = np.zeros(shape, np.int64)
+        if filling is not None:
+            ids = filling.choice(filling.integers(0, vocabulary_size, NUM_FILLING_IDS), shape)
         ids[:, :old] = np.where(self.inside(), self.source_ids, ids[:, :old])
         return replace(self, source_ids=ids[:, :width])
 
@@ -102,7 +106,10 @@ def trace_onnx(
     encoder may be one array, and are copied."""
     manifest = model.manifest
     batch, width = rows.source_ids.shape
-    states: dict[str, Array] = {name: value.copy() for name, value in encode_onnx(model, rows).items()}
+    states: dict[str, Array] = {}
+    encoded = encode_onnx(model, rows)
+    for name in list(encoded):
+        states[name] = encoded.pop(name).copy()
     noise = tuple(state.name for state in manifest.states_of("noise"))
     for state in manifest.states_of("growing", "noise"):
         shape = state.shape(batch=batch, source_length=width, capacity=capacity or manifest.capacity)

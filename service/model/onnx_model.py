@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +45,7 @@ class OnnxModel:
     ) -> None:
         """Load FOLDER; num_threads 0 means one for each core; profile: how the name of a profile of the steps begins;
         bundle: the folder, where it was opened before; it is closed; scratch: a folder on the disk that takes large
-        tables of embeddings, which then come into memory row by row.
+        tables of embeddings, which then come into memory row by row; what a run takes is then given back at its end.
 
         Raises BundleError for a damaged version, ProviderError where a provider is not to be had here.
         """
@@ -59,12 +59,13 @@ class OnnxModel:
             has_tables = self.manifest.foreign is None and all(name == CPU_PROVIDER for name, _ in providers)
 
             def load(name: str, profile: Path | None = None) -> Session:
-                where = f"{folder}: {name}"
+                where, path = f"{folder}: {name}", folder / name
+                start = partial(Session, path, providers, num_threads, profile=profile, keeps_memory=scratch is None)
                 with _proved(opened, name, where, scratch) as graph:
                     if not has_tables:
-                        return Session(folder / name, providers, num_threads, profile=profile, file=graph)
+                        return start(file=graph)
                     with tables.taken_from(graph, where) as (rest, taken):
-                        return Session(folder / name, providers, num_threads, profile=profile, file=rest, tables=taken)
+                        return start(file=rest, tables=taken)
 
             # The one that takes more memory while it is loaded comes first.
             self._step = load(self.manifest.decoder_step, profile)

@@ -75,16 +75,18 @@ class Session:
         profile: Path | None = None,
         file: BinaryIO | None = None,
         tables: Mapping[str, Array] | None = None,
+        keeps_memory: bool = True,
     ) -> None:
         """Load PATH, or the open file that has its content; num_threads 0 means one for each core; profile: how the
         name of a profile of all runs begins; tables: the initializers that the graph says lie NOWHERE, used where they
-        are, without a copy.
+        are, without a copy; keeps_memory: what one run took on the host is kept for the next.
 
         Raises BundleError for a damaged graph, ProviderError where a provider is not to be had here.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = keeps_memory
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
         if profile is not None:
             options.enable_profiling = True

@@ -1,5 +1,6 @@
 """A graph that is written weight by weight is the file that a serialization of all of it would give."""
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -9,7 +10,7 @@ from export import graph_file
 from export.bundle import DECODER_STEP_FILE, ENCODER_FILE, read_graphs, write_float32
 from export.graph_file import write_graph
 from export.graphs import EncoderGraph
-from export.to_onnx import to_graph, to_onnx
+from export.to_onnx import to_graph, to_onnx, turn_when_written
 from service.model.wire import prefix
 
 
@@ -26,6 +27,25 @@ def test_weights_lie_in_the_graph_where_the_model_has_them(make_tiny):
     weights = [value.const_value.raw for value in to_graph(EncoderGraph(model)).graph.initializers.values()]
     addresses = {raw.data_ptr() for raw in weights if isinstance(raw, torch.Tensor)}
     assert model.embedding.weight.data_ptr() in addresses
+
+
+def test_weights_in_another_order_are_made_when_they_are_written(tmp_path):
+    """Every weight that is turned, and nothing else: not what a run makes."""
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["batch", 3]))
+    w = ir.Value(name="w", shape=ir.Shape([2, 3]), const_value=ir.Tensor(weight))
+    turned, rows = ir.node("Transpose", [w], {"perm": [1, 0]}), ir.node("Transpose", [x], {"perm": [1, 0]})
+    product = ir.node("MatMul", [x, turned.outputs[0]])
+    for node, name in ((turned, "wt"), (rows, "xt"), (product, "y")):
+        node.outputs[0].name = name
+    outputs = [*product.outputs, *rows.outputs]
+    graph = ir.Graph([x], outputs, nodes=[turned, rows, product], initializers=[w], name="g", opset_imports={"": 21})
+    turn_when_written(graph)
+    assert isinstance(graph.initializers["wt"].const_value, ir.LazyTensor)
+    assert [node.op_type for node in graph] == ["Transpose", "MatMul"]
+    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10))
+    written = {one.name: one for one in onnx.load(tmp_path / "g.onnx").graph.initializer}
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(written["wt"]), weight.T)
 
 
 def test_both_graphs_are_written_and_read_again(make_tiny, tmp_path):
