@@ -23,6 +23,7 @@ from hostile.serving import BREAK
 from service.settings import Settings
 
 START_TIMEOUT_S, STOP_TIMEOUT_S, ANSWER_TIMEOUT_S = 180.0, 90.0, 60.0
+NUM_TRIES = 3
 READY = re.compile(r"stepstream: .*\bserving on (\S+:\d+)\s*")
 OPENED, CLOSED = "stepstream_streams_opened_total", "stepstream_streams_closed_total"
 SLOTS, QUEUE, PROMISED = "stepstream_slots_in_use", "stepstream_queue_depth", "stepstream_slots_promised"
@@ -136,7 +137,14 @@ class ServerProcess:
         return Memory(resident * 1024, allocated)
 
     def get(self, path: str) -> str:
-        """What its HTTP port answers; raises OSError."""
+        """What its HTTP port answers; raises OSError. A busy server cuts an answer off that takes too long, and is asked
+        again."""
+        for _ in range(NUM_TRIES - 1):
+            with suppress(ConnectionError):
+                return self._get(path)
+        return self._get(path)
+
+    def _get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
             return str(answer.read().decode())
 
