@@ -137,8 +137,8 @@ class ServerProcess:
         return Memory(resident * 1024, allocated)
 
     def get(self, path: str) -> str:
-        """What its HTTP port answers; raises OSError. A busy server cuts an answer off that takes too long, and is asked
-        again."""
+        """What its HTTP port answers; raises OSError. A busy server cuts off an answer that takes too long, and is
+        asked again."""
         for _ in range(NUM_TRIES - 1):
             with suppress(ConnectionError):
                 return self._get(path)
