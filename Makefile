@@ -64,7 +64,7 @@ memory: .venv/development ## What a server's memory grows by over 100,000 stream
 ##@ Check
 .PHONY: test
 test: .venv/development ## Run every test, warnings as errors
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-clients
 test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node, Locust), run them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -92,6 +93,23 @@ def test_a_store_that_is_gone_takes_nothing_away(store: Path) -> None:
         away.rename(store)
         put(store, 2)
         wait_for(server, {1: READY, 2: READY})
+
+
+@pytest.mark.fault(44)
+def test_where_nothing_can_be_written_what_serves_goes_on(store: Path) -> None:
+    """Every write to a file fails, the log's and a new version's private copy: the new version is FAILED, the old one
+    serves, and once there is room the new one, put there again, is loaded."""
+    with managed_server(store, *WATCH) as server:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        refused = put(store, 2)
+        wait_for(server, {1: READY, 2: ("FAILED", "INTERNAL")})
+        assert server.translate()[0] == 1
+        assert server.is_ready()
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        shutil.rmtree(refused)
+        put(store, 2)
+        wait_for(server, {1: READY, 2: READY})
+        assert server.translate()[0] == 2
 
 
 @pytest.mark.fault(36)
