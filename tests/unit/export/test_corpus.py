@@ -55,7 +55,11 @@ def test_what_is_there_is_not_fetched_again(published, tmp_path):
     assert corpus / "val.en.gz" in made
 
 
-@pytest.mark.parametrize("content", [b"<html>", gzip.compress(b"two lines\n")[:-4], gzip.compress(b"\xff\xfe\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>", gzip.compress(b"two lines\n")[:-4], gzip.compress(b"\xff\xfe\n")],
+    ids=["not packed", "cut off", "no UTF-8"],
+)
 def test_a_file_that_is_no_packed_text_is_refused_and_not_kept(content, published, tmp_path):
     folder, url = published
     (folder / "train.de.gz").write_bytes(content)
