@@ -26,8 +26,12 @@ class Origin:
 
     def read(self, weights: Weights) -> Tensor:
         """The parameter in float32; raises ImportedModelError."""
-        parts = [weights.read(name) for name in self.names]
-        if self.scale != 1.0:
-            parts[0] = parts[0] * self.scale
-        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(self.names) == 1 and self.scale == 1.0 and self.rows == (0, None):
+            return weights.read(self.names[0])
+        shapes = [weights.shape(name) for name in self.names]
+        whole = torch.empty(sum(one[0] for one in shapes), *shapes[0][1:])
+        parts = torch.split(whole, [one[0] for one in shapes])
+        for name, part in zip(self.names, parts, strict=True):
+            weights.copy(name, part)
+        parts[0].mul_(self.scale)
         return whole[slice(*self.rows)].clone() if self.rows != (0, None) else whole

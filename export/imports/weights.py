@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ class Weights:
         self._folder = folder
         self.files = _files(folder)
         self._read: dict[str, Callable[[], Tensor]] = {}
+        self._mapped: set[str] = set()
         self._shapes: dict[str, tuple[int, ...]] = {}
         for path in self.files:
             self._open(path)
@@ -43,6 +46,7 @@ class Weights:
                 for name in opened.keys():  # noqa: SIM118
                     self._shapes[name] = tuple(opened.get_slice(name).get_shape())
                     self._read[name] = _reader(opened, name)
+                    self._mapped.add(name)
                 return
             tensors: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             for name, tensor in tensors.items():
@@ -70,11 +74,36 @@ class Weights:
 
     def read(self, name: str) -> Tensor:
         """A tensor in float32; raises ImportedModelError."""
+        whole = self._whole(name)
+        single = whole.to(torch.float32)
+        if single is not whole:
+            self._let_go(name, whole)
+        return single
+
+    def copy(self, name: str, into: Tensor) -> None:
+        """Into memory of its shape, and what the file has of it is in memory no more; raises ImportedModelError."""
+        whole = self._whole(name)
+        into.copy_(whole)
+        self._let_go(name, whole)
+
+    def _whole(self, name: str) -> Tensor:
         self.shape(name)
         try:
-            return self._read[name]().to(torch.float32)
+            return self._read[name]()
         except Exception as error:
             raise ImportedModelError(f"{name} cannot be read: {error}") from error
+
+    def _let_go(self, name: str, tensor: Tensor) -> None:
+        if name in self._mapped:
+            _let_go(tensor)
+
+
+def _let_go(mapped: Tensor) -> None:
+    """Of the pages of a file that a tensor lies on, which come again where it is looked at again."""
+    first = -(-mapped.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (mapped.data_ptr() + mapped.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > first and (madvise := getattr(ctypes.CDLL(None), "madvise", None)) is not None:
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
 
 
 def _reader(opened: Any, name: str) -> Callable[[], Tensor]:

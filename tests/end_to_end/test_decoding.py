@@ -25,7 +25,7 @@ from tests.reference.options import Ids, Options
 
 CHECKPOINTS = Path(__file__).parents[2] / "export" / "checkpoints"
 MODELS = ("en-de-transformer", "en-de-general")
-NUM_SENTENCES = int(os.environ.get("STEPSTREAM_REFERENCE_SENTENCES", "16"))
+NUM_SENTENCES = int(os.environ.get("STEPSTREAM_REFERENCE_SENTENCES", "8"))
 """Of each model; the slow reference takes some seconds to translate one of them by every method."""
 MAX_ROWS = 64
 END = 3
