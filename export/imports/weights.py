@@ -24,13 +24,14 @@ class Weights:
     described_in: what says how they belong together."""
 
     described_in = "config.json"
+    _mapped: frozenset[str] = frozenset()
+    """Tensors that lie in the pages of a file."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ImportedModelError where there are none, and for a file that is damaged or cut short."""
         self._folder = folder
         self.files = _files(folder)
         self._read: dict[str, Callable[[], Tensor]] = {}
-        self._mapped: set[str] = set()
         self._shapes: dict[str, tuple[int, ...]] = {}
         for path in self.files:
             self._open(path)
@@ -46,7 +47,7 @@ class Weights:
                 for name in opened.keys():  # noqa: SIM118
                     self._shapes[name] = tuple(opened.get_slice(name).get_shape())
                     self._read[name] = _reader(opened, name)
-                    self._mapped.add(name)
+                self._mapped |= frozenset(opened.keys())
                 return
             tensors: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             for name, tensor in tensors.items():
