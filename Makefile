@@ -62,9 +62,10 @@ memory: .venv/development ## What a server's memory grows by over 100,000 stream
 	@$(BIN)/python -m hostile.memory
 
 ##@ Check
+# Two processes, in which torch has a thread each: its threads spin while they wait, and would take the cores from the others.
 .PHONY: test
 test: .venv/development ## Run every test, warnings as errors
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-clients
 test-clients: .venv/development ## Fetch standard clients (tritonclient, perf_analyzer, grpcurl, buf, Node, Locust), run them
