@@ -28,6 +28,9 @@ class Tensors:
     def shape(self, name):
         return tuple(self._tensors[name].shape)
 
+    def copy(self, name, into):
+        into.copy_(self._tensors[name])
+
     def read(self, name):
         return self._tensors[name].clone()
 
