@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from export.errors import ImportedModelError
 from export.imports.weights import Weights
 
 
@@ -20,18 +21,26 @@ class Origin:
     rows: tuple[int, int | None] = (0, None)
 
     def shape(self, weights: Weights) -> tuple[int, ...]:
-        """Of the parameter; raises ImportedModelError for a tensor that is not there."""
-        shapes = [weights.shape(part) for part in self.names]
+        """Of the parameter; raises ImportedModelError for a tensor that is not there, or does not fit under the first."""
+        shapes = self._shapes(weights)
         return (len(range(sum(one[0] for one in shapes))[slice(*self.rows)]), *shapes[0][1:])
 
     def read(self, weights: Weights) -> Tensor:
         """The parameter in float32; raises ImportedModelError."""
         if len(self.names) == 1 and self.scale == 1.0 and self.rows == (0, None):
             return weights.read(self.names[0])
-        shapes = [weights.shape(name) for name in self.names]
+        shapes = self._shapes(weights)
         whole = torch.empty(sum(one[0] for one in shapes), *shapes[0][1:])
         parts = torch.split(whole, [one[0] for one in shapes])
         for name, part in zip(self.names, parts, strict=True):
             weights.copy(name, part)
-        parts[0].mul_(self.scale)
+        if self.scale != 1.0:
+            parts[0].mul_(self.scale)
         return whole[slice(*self.rows)].clone() if self.rows != (0, None) else whole
+
+    def _shapes(self, weights: Weights) -> list[tuple[int, ...]]:
+        shapes = [weights.shape(name) for name in self.names]
+        for name, shape in zip(self.names, shapes, strict=True):
+            if shape[1:] != shapes[0][1:]:
+                raise ImportedModelError(f"{name} is {list(shape)}, which does not fit under {list(shapes[0])}")
+        return shapes

@@ -95,16 +95,12 @@ class Weights:
             raise ImportedModelError(f"{name} cannot be read: {error}") from error
 
     def _let_go(self, name: str, tensor: Tensor) -> None:
-        if name in self._mapped:
-            _let_go(tensor)
-
-
-def _let_go(mapped: Tensor) -> None:
-    """Of the pages of a file that a tensor lies on, which come again where it is looked at again."""
-    first = -(-mapped.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-    end = (mapped.data_ptr() + mapped.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if end > first and (madvise := getattr(ctypes.CDLL(None), "madvise", None)) is not None:
-        madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
+        """Of the pages of its file that a tensor lies on, which come again where it is looked at again."""
+        first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        madvise = getattr(ctypes.CDLL(None), "madvise", None)
+        if name in self._mapped and end > first and madvise is not None:
+            madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
 
 
 def _reader(opened: Any, name: str) -> Callable[[], Tensor]:

@@ -43,10 +43,20 @@ def test_parameters_of_several_tensors_are_copied_and_what_was_copied_is_read_ag
     assert torch.equal(held, tensors["k"].float())
 
 
-def test_what_lies_in_the_file_as_it_is_wanted_is_not_copied(weights: Weights) -> None:
+def test_what_lies_in_the_file_as_it_is_wanted_is_not_copied(
+    tensors: dict[str, torch.Tensor], weights: Weights
+) -> None:
     one, again = Origin(("q",)).read(weights), Origin(("q",)).read(weights)
-    if weights._whole("q").dtype is torch.float32:
-        assert one.data_ptr() == again.data_ptr()
+    assert (one.data_ptr() == again.data_ptr()) is (tensors["q"].dtype is torch.float32)
+
+
+def test_a_tensor_that_does_not_fit_under_the_first_is_named(tmp_path: Path) -> None:
+    """One column is not taken for as many as the others have."""
+    save_file({"q": torch.ones(4, 3), "k": torch.ones(4, 1)}, tmp_path / "model.safetensors")
+    weights = Weights(tmp_path)
+    for ask in (Origin(("q", "k")).shape, Origin(("q", "k")).read):
+        with pytest.raises(ImportedModelError, match=r"k is \[4, 1\], which does not fit under \[4, 3\]"):
+            ask(weights)
 
 
 def test_a_tensor_that_is_not_there_is_named(weights: Weights) -> None:
