@@ -21,7 +21,7 @@ class Origin:
     rows: tuple[int, int | None] = (0, None)
 
     def shape(self, weights: Weights) -> tuple[int, ...]:
-        """Of the parameter; raises ImportedModelError for a tensor that is not there or does not fit under the first."""
+        """Of the parameter; raises ImportedModelError for a tensor that is missing or does not fit under the first."""
         shapes = self._shapes(weights)
         return (len(range(sum(one[0] for one in shapes))[slice(*self.rows)]), *shapes[0][1:])
 
