@@ -17,6 +17,8 @@ from service.model.store import list_versions
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "multi30k"
+PATIENT = ("--max-queue-wait-s", "600")
+"""Nothing is refused for how long it would wait, which says little where tests share the cores."""
 IN_FP32 = ("en-de-transformer", "en-de-general", "en-de-hard", "en-de-local-p")
 
 
@@ -59,14 +61,14 @@ def fp32_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shipped_server(shipped_store: Path) -> Iterator[str]:
     """HOST:PORT of a server on the shipped store."""
-    with running_server((*SERVE_COMMAND, "--model-store", str(shipped_store))) as address:
+    with running_server((*SERVE_COMMAND, "--model-store", str(shipped_store), *PATIENT)) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def fp32_server(fp32_store: Path) -> Iterator[str]:
     """HOST:PORT of a server on the fp32 store."""
-    with running_server((*SERVE_COMMAND, "--model-store", str(fp32_store))) as address:
+    with running_server((*SERVE_COMMAND, "--model-store", str(fp32_store), *PATIENT)) as address:
         yield address
 
 
