@@ -34,12 +34,15 @@ Play: TypeAlias = Sequence[pb.StreamTranslateResponse | threading.Event | End]
 
 
 class ScriptedService(TranslationServiceServicer):
-    """plays: of the streams for a text, one after the other; the last one is played again. called is set once a
-    stream has come, cancelled once the client of one has gone; num_sent counts the messages that gRPC has taken."""
+    """plays: of the streams for a text, one after the other; the last one is played again. lists: cleared, the list of
+    models keeps its caller waiting. called is set once a stream has come, cancelled once the client of one has gone;
+    num_sent counts the messages that gRPC has taken."""
 
     def __init__(self) -> None:
         self.address = ""
         self.models = [model("shout"), model("whisper")]
+        self.lists = threading.Event()
+        self.lists.set()
         self.plays: dict[str, deque[Play]] = defaultdict(deque)
         self.requests: list[pb.StreamTranslateRequest] = []
         self.metadata: list[dict[str, str | bytes]] = []
@@ -51,6 +54,7 @@ class ScriptedService(TranslationServiceServicer):
     def ListModels(  # noqa: N802
         self, request: pb.ListModelsRequest, context: grpc.ServicerContext
     ) -> pb.ListModelsResponse:
+        self.lists.wait(LIMIT_S)
         context.set_trailing_metadata((("x-request-id", "list"),))
         return pb.ListModelsResponse(models=self.models)
 
@@ -155,6 +159,7 @@ def scripted_service(*, port: int = 0, tls: Pair | None = None) -> Iterator[Scri
         try:
             yield service
         finally:
+            service.lists.set()
             for plays in service.plays.values():
                 for part in (part for play in plays for part in play if isinstance(part, threading.Event)):
                     part.set()

@@ -20,6 +20,7 @@ export class Composer {
     "aria-describedby": "text-fault",
   });
   private readonly fault = make("p", { id: "text-fault", class: "fault", role: "alert" });
+  private readonly notice = make("p", { class: "quiet", role: "status" });
   private readonly search = select("search", [
     ["greedy", "Greedy"],
     ["beam", "Beam of 4"],
@@ -32,16 +33,17 @@ export class Composer {
   private readonly go = make("button", { type: "submit", class: "main" }, "Translate");
   private readonly halt = make("button", { type: "button", hidden: "" }, "Stop");
   private readonly choice: ModelChoice;
+  private isAwaitingModels = false;
 
   /** onModels: others are chosen. onStart and onStop: somebody asks for it. */
   constructor(
     form: HTMLFormElement,
-    handlers: { onModels: (models: Model[]) => void; onStart: (task: Task) => void; onStop: () => void },
+    private readonly handlers: { onModels: (models: Model[]) => void; onStart: (task: Task) => void; onStop: () => void },
   ) {
     this.choice = new ModelChoice(handlers.onModels);
     this.text.value = FIRST_TEXT;
     form.append(
-      make("div", { class: "field" }, make("label", { for: "text" }, "Sentence"), this.text, this.fault),
+      make("div", { class: "field" }, make("label", { for: "text" }, "Sentence"), this.text, this.fault, this.notice),
       this.choice.element,
       make(
         "div",
@@ -51,31 +53,43 @@ export class Composer {
         make("span", { class: "buttons" }, this.halt, this.go),
       ),
     );
-    const submit = (): void => {
-      const task = this.task();
-      if (task !== null) handlers.onStart(task);
-    };
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      submit();
+      this.submit();
     });
     this.text.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
-      submit();
+      this.submit();
     });
-    this.text.addEventListener("input", () => this.say(""));
+    this.text.addEventListener("input", () => {
+      this.say("");
+      this.awaitModels(false);
+    });
     this.halt.addEventListener("click", handlers.onStop);
   }
 
+  /** Starts what was asked for before there was a model. */
   showModels(models: readonly Model[]): void {
     this.choice.show(models);
+    if (this.isAwaitingModels) this.submit();
   }
 
   showRunning(isRunning: boolean): void {
     const hadFocus = document.activeElement === this.halt;
     this.halt.hidden = !isRunning;
     if (hadFocus && !isRunning) this.go.focus();
+  }
+
+  private submit(): void {
+    const task = this.task();
+    this.awaitModels(task !== null && this.choice.isEmpty);
+    if (task !== null && !this.isAwaitingModels) this.handlers.onStart(task);
+  }
+
+  private awaitModels(isAwaiting: boolean): void {
+    this.isAwaitingModels = isAwaiting;
+    this.notice.textContent = isAwaiting ? "The translation starts as soon as the server shows its models." : "";
   }
 
   /** Null where there is nothing to ask for; the form then says why. */

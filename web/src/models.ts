@@ -21,6 +21,10 @@ export class ModelChoice {
     return [...this.boxes].filter(([box]) => box.checked).map(([, model]) => model);
   }
 
+  get isEmpty(): boolean {
+    return this.boxes.size === 0;
+  }
+
   /** Each model in its newest version, by languages; those chosen before stay so. */
   show(models: readonly Model[]): void {
     const newest = new Map(models.map((model) => [model.name, model]));
@@ -42,11 +46,11 @@ export class ModelChoice {
     this.changed();
   }
 
-  /** Whether there are enough; the form says so where not. */
+  /** Whether enough are chosen; the form says so where not. */
   require(): boolean {
     const least = Math.min(2, this.boxes.size);
-    const isEnough = least > 0 && this.chosen.length >= least;
-    this.fault.textContent = isEnough ? "" : least === 0 ? "No model is loaded yet." : "Choose two models at least.";
+    const isEnough = this.chosen.length >= least;
+    this.fault.textContent = isEnough ? "" : "Choose two models at least.";
     if (!isEnough) [...this.boxes.keys()].find((box) => !box.checked)?.focus();
     return isEnough;
   }

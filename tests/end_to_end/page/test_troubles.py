@@ -89,6 +89,23 @@ def test_an_empty_a_long_and_a_lonely_request_are_not_sent(page: Any, service: S
     assert service.requests == []
 
 
+def test_what_is_asked_before_the_models_are_there_waits_for_them(service: ScriptedService, open_page: Any) -> None:
+    service.lists.clear()
+    with page_server(service.address) as server:
+        page = open_page(server)
+        notice = page.get_by_role("status").filter(has_text="starts as soon as the server shows its models")
+        ask(page, "a cat")
+        expect(notice).to_be_visible()
+        page.get_by_label("Sentence").fill("a dog")
+        expect(notice).to_be_hidden()
+        page.get_by_label("Sentence").press("Enter")
+        expect(notice).to_be_visible()
+        service.lists.set()
+        expect(column(page).locator(".settled")).to_have_text("A DOG■")
+        expect(notice).to_be_hidden()
+    assert {request.text for request in service.requests} == {"a dog"}
+
+
 def test_a_server_that_is_gone_is_said_and_found_again(open_page: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
