@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     max_queue_wait_s: PositiveFloat = Field(
         5.0,
         description="seconds; a request that would wait longer for a slot, as far as can be told, is refused; "
-        "once the queue has stood for a twentieth of it, one that would wait for a hundredth of it",
+        "once the queue has stood for a twentieth of it, one that would wait for half of it, and for a hundredth of it "
+        "while a third of what comes is refused",
     )
     max_client_share: float = Field(
         0.5, gt=0.0, le=1.0, description="of the queue, that one client may have while others wait"

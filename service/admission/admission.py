@@ -17,15 +17,16 @@ from service.errors import DeadlineExceededError, QueueFullError
 
 BURST_SHARE = 0.05
 """Of the longest wait: how long a queue may grow as that of a burst."""
-STANDING_SHARE = 0.01
-"""Of the longest wait: the wait that a queue which stands is kept to, so that a server which is offered too much all
-the time keeps its queue short."""
+STANDING_SHARE, CROWDED_STANDING_SHARE = 0.5, 0.01
+"""Of the longest wait: the wait that a queue which stands is kept to, and that while the server is crowded. Callers who
+wait for each other's ends may keep a queue standing, and are served; a server that is offered too much all the time
+keeps its queue short."""
 PAUSE_S = 1.0
 """An empty queue for so long ends what stood."""
 CROWDED_SHARE, CALM_SHARE = 0.3, 0.12
-"""Of the requests that come, those refused from which on rows are held to the knee of each engine's throughput, and
-those down to which they are. The second is more than that throughput is below the greatest (see KNEE), or a server that
-is not offered too much could be kept there."""
+"""Of the requests that come, those refused from which on a server is crowded, and those down to which it is: rows are
+held to the knee of each engine's throughput meanwhile. The second is more than that throughput is below the greatest
+(see KNEE), or a server that is not offered too much could be kept there."""
 WAITING_HALF_LIFE_S = 2.0
 SERVING_HALF_LIFE_S = 30.0
 UNKNOWN_WAIT_S = 0.25
@@ -42,9 +43,9 @@ DISPLACED = QueueFullError("a request of higher priority took the place; try aga
 
 @dataclass(frozen=True)
 class AdmissionLimits:
-    """At most max_queue_length requests wait, of max_queue_tokens source
-    tokens, and none longer than max_queue_wait_s seconds, as far as can be told; STANDING_SHARE of them where the queue
-    stays. While others wait, one client has at most max_client_share (0 to 1) of the requests and tokens."""
+    """At most max_queue_length requests wait, of max_queue_tokens source tokens, and none longer than max_queue_wait_s
+    seconds, as far as can be told; a share of them where the queue stays (STANDING_SHARE). While others wait, one
+    client has at most max_client_share (0 to 1) of the requests and tokens."""
 
     max_queue_length: int
     max_queue_tokens: int
@@ -77,6 +78,7 @@ class Admission:
         self._refused_share = RefusedShare()
         self._queued: dict[Ticket, _Queued] = {}
         self._standing = Standing(burst_s=BURST_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
+        self._is_crowded = False
         self._num_rows = 0
         self._num_arriving = 0
 
@@ -118,9 +120,9 @@ class Admission:
     def count(self, *, is_refused: bool) -> None:
         """One more request was let in, or was refused, whoever did."""
         self._refused_share.count(is_refused=is_refused, now=self._clock())
+        self._is_crowded = self._refused_share.value > (CALM_SHARE if self._is_crowded else CROWDED_SHARE)
         for row_limit in self._row_limits:
-            enough = CALM_SHARE if row_limit.is_at_knee else CROWDED_SHARE
-            row_limit.is_at_knee = self._refused_share.value > enough
+            row_limit.is_at_knee = self._is_crowded
 
     def settled(self) -> None:
         """A request that had arrived is now decided upon, or has ended."""
@@ -197,10 +199,14 @@ class Admission:
             return SHARE_TAKEN
         now = self._clock()
         wait_s = self._wait_s(backlog.work_before(claim.client, sizes[0].work), now)
-        share = STANDING_SHARE if self._standing.is_so(now) else 1.0
-        if wait_s is not None and wait_s > limits.max_queue_wait_s * share:
+        if wait_s is not None and wait_s > limits.max_queue_wait_s * self._wait_share(now):
             return TOO_LONG
         return None
+
+    def _wait_share(self, now: float) -> float:
+        if not self._standing.is_so(now):
+            return 1.0
+        return CROWDED_STANDING_SHARE if self._is_crowded else STANDING_SHARE
 
     def _require_time(self, claim: Claim, first: Size) -> None:
         if claim.deadline is None:

@@ -71,6 +71,12 @@ def end(ticket: Ticket) -> None:
     ticket.__exit__(None, None, None)
 
 
+def refuse(admission: Admission, *, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(QueueFullError, match="too long"):
+            admit(admission)
+
+
 def teach(admission: Admission, clock: Clock, *, seconds: float) -> None:
     """Let requests of one source of 10 tokens wait for `seconds` each; all have ended then."""
     running = admit(admission, NORMAL, *[ONE] * 2)
@@ -251,30 +257,49 @@ def test_a_queue_that_is_too_slow_is_full_before_its_places_are(make: Callable[.
 
 
 def test_a_queue_that_stands_is_kept_short_and_a_burst_is_not(make: Callable[..., Admission], clock: Clock) -> None:
-    """A burst may wait for ten seconds; once the queue stands, what comes waits for a tenth of one."""
+    """A burst may wait for ten seconds; once the queue stands, what comes waits for five, and where much is refused,
+    for a tenth of one."""
     admission = make(max_queue_length=400, max_queue_tokens=100_000, max_queue_wait_s=10.0)
     teach(admission, clock, seconds=0.03)
     clock.now += PAUSE_S
     admit(admission, NORMAL, ONE, ONE)
     waiting = [admit(admission) for _ in range(333)]
-    with pytest.raises(QueueFullError, match="too long"):
-        admit(admission)
+    refuse(admission)
     clock.now += 0.6
-    for ticket in waiting[:330]:
+    for ticket in waiting[:167]:
         end(ticket)
-    with pytest.raises(QueueFullError, match="too long"):
-        admit(admission)
-    end(waiting[330])
+    refuse(admission)
+    end(waiting[167])
+    waiting = [*waiting[168:], admit(admission)]
+    refuse(admission, times=120)
+    for ticket in waiting[:-3]:
+        end(ticket)
+    refuse(admission)
+    end(waiting[-3])
     admit(admission)
     for ticket in list(admission._queued):
         end(ticket)
     waiting = [admit(admission) for _ in range(3)]
-    with pytest.raises(QueueFullError, match="too long"):
-        admit(admission)
+    refuse(admission)
     for ticket in waiting:
         end(ticket)
     clock.now += PAUSE_S
     assert len([admit(admission) for _ in range(333)]) == 333
+
+
+def test_callers_who_wait_for_each_other_are_all_served_though_the_queue_never_empties(
+    make: Callable[..., Admission], clock: Clock
+) -> None:
+    """24 of them, two at a time, which takes 60 ms: one waits for two thirds of a second."""
+    admission = make(max_queue_length=400, max_queue_tokens=100_000, max_queue_wait_s=5.0)
+    teach(admission, clock, seconds=0.03)
+    tickets = [admit(admission) for _ in range(24)]
+    for _ in range(500):
+        clock.now += 0.03
+        done = tickets.pop(0)
+        begin(tickets[1])
+        end(done)
+        tickets.append(admit(admission))
 
 
 def test_a_cold_server_refuses_nothing_for_its_speed(make: Callable[..., Admission], clock: Clock) -> None:
