@@ -252,13 +252,13 @@ def make_mbart50(folder: Path) -> Path:
     )
 
 
-def make_t5(folder: Path, *, newer: bool = False) -> Path:
+def make_t5(folder: Path, *, newer: bool = False, **changes: Any) -> Path:
     """As google-t5/t5-small; newer: as google/mt5-small."""
     _, pieces = train_pieces(folder.with_name(folder.name + "-parts"), "spiece")
     first = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
     tokenizer = T5Tokenizer(vocab=[*first, *pieces], extra_ids=10)
     sizes = {"d_model": 64, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-    sizes |= {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 20}
+    sizes |= {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 20, **changes}
     size = (len(tokenizer) // 32 + 1) * 32
     model: Any = (
         MT5ForConditionalGeneration(MT5Config(**sizes, vocab_size=size, feed_forward_proj="gated-gelu"))

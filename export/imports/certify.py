@@ -16,7 +16,7 @@ from typing import Any
 
 from export.agreement import choose_golden, measure_quantization
 from export.certify import BUILT_IN_SENTENCES, LARGEST_QUANTIZATION_COST, SMALLEST_AGREEMENT, TOLERANCES, environment
-from export.errors import TokensDifferError
+from export.errors import ImportedModelError, TokensDifferError
 from export.imports.imported import Imported, Library
 from export.imports.original import Ask, Translation
 from export.invariance import check_invariance
@@ -185,7 +185,7 @@ def _originals(imported: Imported, asks: Sequence[Ask], length: int) -> list[Tra
         "max_length": length,
         "beam_size": BEAM_SIZE,
     }
-    made = _run(imported.library.module, asked, imported.library.folder)
+    made = _run(imported.library.module, asked, imported.library.version, imported.library.folder)
     return [
         Translation(tuple(one["source_ids"]), tuple(one["greedy"]), tuple(one["beam"]), one["text"]) for one in made
     ]
@@ -229,13 +229,13 @@ def _beams(folder: Path, sources: Sequence[Source], length: int, rows: int) -> l
         "at_once": rows // BEAM_SIZE,
         "requests": requests,
     }
-    made: list[list[int]] = _run("service.engine.offline", asked)
+    made: list[list[int]] = _run("service.engine.offline", asked, "the search that serves")
     return made
 
 
-def _run(module: str, asked: dict[str, Any], packages: Path | None = None) -> Any:
+def _run(module: str, asked: dict[str, Any], name: str, packages: Path | None = None) -> Any:
     """The answer of a module that runs in a process of its own, which alone sees the packages in a folder. This one
-    gives back what it has freed."""
+    gives back what it has freed. Raises ImportedModelError, with the module's name for people, where it fails."""
     trim()
     paths = [*([str(packages)] if packages else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(  # noqa: S603
@@ -248,7 +248,7 @@ def _run(module: str, asked: dict[str, Any], packages: Path | None = None) -> An
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise TokensDifferError(f"{module} failed: {last[0]}")
+        raise ImportedModelError(f"{name} itself fails to translate with this model: {last[0]}")
     return json.loads(done.stdout)
 
 

@@ -4,6 +4,7 @@ and among each other. Each model is of a real class, with a tokenizer of its rea
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from service.model.certificate import read_certificate
 from service.model.text import open_texts
 from service.pb import translation_pb2 as pb
 from service.pb import translation_pb2_grpc as pb_grpc
-from tests.hf_models import MAKERS, SENTENCES
+from tests.hf_models import MAKERS, SENTENCES, make_t5
 
 LANGUAGES = {"m2m100": ("fr", "ko"), "nllb": ("fra_Latn", "kor_Hang"), "mbart50": ("fr_XX", "ko_KR")}
 LENGTH = 24
@@ -142,3 +143,15 @@ def test_the_sentences_say_something_of_the_search(originals: dict[str, list[Tra
     assert len({len(one.greedy) for one in every}) > 3
     assert len({one.greedy for one in every}) > len(every) / 2
     assert any(one.greedy != one.beam for one in every)
+
+
+def test_a_model_that_transformers_itself_cannot_translate_with_is_refused_in_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its cache has a place for each layer of the encoder, and none for a third one of the decoder."""
+    folder = make_t5(tmp_path / "deep", num_layers=1, num_decoder_layers=3)
+    assert main(["import", "hf", str(folder), "--model-store", str(tmp_path / "store"), "--max-length", "16"]) == 1
+    assert re.search(
+        r"transformers 5\S+ itself fails to translate with this model: IndexError", capsys.readouterr().err
+    )
+    assert not (tmp_path / "store" / "deep").exists()
