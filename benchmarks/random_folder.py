@@ -1,6 +1,6 @@
 """Makes a folder of transformers with random weights: `python -m benchmarks.random_folder SHAPE FOLDER`, where SHAPE is
-opus-mt (Tiedemann and Thottingal 2020), nllb-600M (NLLB team 2022, the distilled one), base (a Marian of the sizes of
-the base that is measured elsewhere) or small, a thin Marian."""
+opus-mt (Tiedemann and Thottingal 2020), nllb-600M or nllb-1.3B (NLLB team 2022), base (a Marian of the sizes of the
+base that is measured elsewhere) or small, a thin Marian."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ MARIANS: dict[str, Sizes] = {
     "base": {"vocab_size": 32_000, "d_model": 512, "layers": 6, "heads": 8, "inner": 2048},
     "opus-mt": {"vocab_size": 58_101, "d_model": 512, "layers": 6, "heads": 8, "inner": 2048},
 }
-NLLB: Sizes = {"vocab_size": 256_206, "d_model": 1024, "layers": 12, "heads": 16, "inner": 4096}
+NLLBS: dict[str, Sizes] = {
+    "nllb-600M": {"vocab_size": 256_206, "d_model": 1024, "layers": 12, "heads": 16, "inner": 4096},
+    "nllb-1.3B": {"vocab_size": 256_206, "d_model": 1024, "layers": 24, "heads": 16, "inner": 8192},
+}
 NUM_PIECES = 1_000
 """That a text is cut into; all others of the vocabulary are invented, and stand in no text."""
 
@@ -45,7 +48,7 @@ def make(shape: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shape", choices=(*MARIANS, "nllb-600M"))
+    parser.add_argument("shape", choices=(*MARIANS, *NLLBS))
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     options.folder.mkdir(parents=True)
@@ -53,7 +56,7 @@ def main() -> None:
     if options.shape in MARIANS:
         make_marian(options.folder, MARIANS[options.shape])
     else:
-        make_nllb(options.folder)
+        make_nllb(options.folder, NLLBS[options.shape])
 
 
 def make_marian(folder: Path, sizes: Sizes) -> None:
@@ -86,16 +89,16 @@ def make_marian(folder: Path, sizes: Sizes) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def make_nllb(folder: Path) -> None:
+def make_nllb(folder: Path, sizes: Sizes) -> None:
     """Its pieces are letters, and invented ones that stand in no text."""
     special = ("<s>", "<pad>", "</s>", "<unk>")
     letters = ("\u2581", *string.ascii_letters, *string.punctuation)
-    wanted = NLLB["vocab_size"] - len(FAIRSEQ_LANGUAGE_CODES) - 1
+    wanted = sizes["vocab_size"] - len(FAIRSEQ_LANGUAGE_CODES) - 1
     invented = (f"\u2581{number}" for number in range(wanted))
     pieces = [*special, *letters, *invented][:wanted]
     tokenizer = NllbTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], src_lang="eng_Latn")
     model = M2M100ForConditionalGeneration(
-        M2M100Config(**_layers(NLLB), max_position_embeddings=1024, activation_function="relu", scale_embedding=True)
+        M2M100Config(**_layers(sizes), max_position_embeddings=1024, activation_function="relu", scale_embedding=True)
     )
     model.generation_config = GenerationConfig(
         bos_token_id=0, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1, max_length=200

@@ -16,24 +16,19 @@ import sentencepiece
 from export.calibrate import measure_ranges
 from export.checkpoint import VOCABULARY_FILE
 from export.configuration import TrainingConfiguration
+from export.errors import PublishError
 from export.graph_file import write_graph
 from export.graphs import DecoderStepGraph, EncoderGraph
 from export.models.contract import BEGIN_ID, END_ID, StateSpec, TranslationModel
 from export.quantize import quantize
 from export.to_onnx import to_graph, to_onnx
+from export.weights_file import WeightsFile
 from service.heap import trim
-from service.model.manifest import (
-    MANIFEST_FILE,
-    FileRecord,
-    Manifest,
-    Mask,
-    Precision,
-    State,
-    VocabularyFiles,
-    file_sha256,
-)
+from service.model.file_record import MAX_FILE_BYTES, FileRecord, file_sha256
+from service.model.manifest import MANIFEST_FILE, Manifest, Mask, Precision, State, VocabularyFiles
 
 ENCODER_FILE, DECODER_STEP_FILE = "encoder.onnx", "decoder_step.onnx"
+WEIGHTS_FILE = "weights.bin"
 CERTIFICATE_FILE, MODEL_CARD_FILE = "certificate.json", "README.md"
 NUM_CANDIDATES = 8
 MAX_LENGTH = 256
@@ -73,19 +68,26 @@ def export_graphs(model: TranslationModel) -> Graphs:
 
 
 def write_graphs(folder: Path, graphs: Graphs, vocabulary: Mapping[str, bytes]) -> None:
-    """Create FOLDER with both graphs and the vocabulary's files, by their names."""
+    """Create FOLDER with both graphs and the vocabulary's files, by their names. Raises PublishError for a graph that
+    one file cannot hold."""
     folder.mkdir()
     for name, graph in ((ENCODER_FILE, graphs.encoder), (DECODER_STEP_FILE, graphs.decoder_step)):
+        size = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
+        if size > MAX_FILE_BYTES:
+            most = f"one file holds {MAX_FILE_BYTES / 1e9:.1f}"
+            raise PublishError(f"{name} has {size / 1e9:.1f} GB of weights in {graphs.precision}; {most}")
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
     _write_files(folder, vocabulary)
 
 
 def write_float32(folder: Path, model: TranslationModel, vocabulary: Mapping[str, bytes]) -> None:
-    """As `write_graphs`, of a model's float32 graphs, one after another, with no weight in memory twice."""
+    """As `write_graphs`, of a model's float32 graphs, one after another, with no weight in memory twice, and with the
+    large weights of a graph that cannot hold them in a file beside it."""
     folder.mkdir()
+    beside = WeightsFile(folder / WEIGHTS_FILE)
     step = DecoderStepGraph(model, NUM_CANDIDATES, MAX_LENGTH)
     for name, graph in ((ENCODER_FILE, EncoderGraph(model)), (DECODER_STEP_FILE, step)):
-        write_graph(folder / name, to_graph(graph))
+        write_graph(folder / name, to_graph(graph), beside)
         trim()
     _write_files(folder, vocabulary)
 
@@ -136,6 +138,7 @@ def write_manifest(
         decoder_step=DECODER_STEP_FILE,
         certificate=CERTIFICATE_FILE,
         states=states_of(model),
+        weights=weights_of(folder),
         files=records_of(folder),
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -156,6 +159,11 @@ def records_of(folder: Path) -> dict[str, FileRecord]:
     """Size and hash of every file but the manifest."""
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
     return {path.name: FileRecord(sha256=file_sha256(path), size=path.stat().st_size) for path in files}
+
+
+def weights_of(folder: Path) -> str | None:
+    """The name of the file of weights; none where the graphs hold theirs."""
+    return WEIGHTS_FILE if (folder / WEIGHTS_FILE).exists() else None
 
 
 def _masks(folder: Path, pieces: Sequence[str]) -> tuple[Mask, ...]:

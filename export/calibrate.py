@@ -76,7 +76,7 @@ class _Observed:
                 observed.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "observed.onnx"
-            path.write_bytes(observed.SerializeToString())
+            onnx.save(observed, path, save_as_external_data=True, location="weights.bin")
             self._session = Session(path)
         self._least = dict.fromkeys(self._names, 0.0)
         self._greatest = dict.fromkeys(self._names, 0.0)

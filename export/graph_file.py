@@ -1,13 +1,17 @@
-"""Writes an ONNX graph into one file without a second copy of its weights: each goes from where it lies to the file."""
+"""Writes an ONNX graph without a second copy of its weights: each goes from where it lies to the graph's own file, or,
+where that cannot hold them, to a file beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import onnx
 import onnx_ir as ir
 
+from export.weights_file import WeightsFile
+from service.model.file_record import MAX_FILE_BYTES
 from service.model.wire import prefix
 
 SMALLEST_STREAMED = 2**16
@@ -17,9 +21,9 @@ GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 _Message = TypeVar("_Message", onnx.ModelProto, onnx.GraphProto)
 
 
-def write_graph(path: Path, model: ir.Model) -> None:
-    """PATH gets the bytes of a deterministic serialization: fields in the order of their numbers. MODEL loses its
-    weights."""
+def write_graph(path: Path, model: ir.Model, beside: WeightsFile) -> None:
+    """PATH gets the bytes of a deterministic serialization: fields in the order of their numbers. Of a graph that would
+    have more than MAX_FILE_BYTES of them, `beside` has the large weights. MODEL loses its weights."""
     weights = _take_weights(model)
     message = ir.serde.serialize_model(model)
     before, after = _around(message, GRAPH)
@@ -27,13 +31,32 @@ def write_graph(path: Path, model: ir.Model) -> None:
     heads = [_head(tensor, weights.get(tensor.name)) for tensor in message.graph.initializer]
     sizes = [len(head) + (0 if weight is None else weight.nbytes) for head, weight in heads]
     length = len(nodes) + sum(len(prefix(INITIALIZER, size)) + size for size in sizes) + len(rest)
+    start = before + prefix(GRAPH, length) + nodes
+    if len(start) + length - len(nodes) + len(after) > MAX_FILE_BYTES:
+        _put_beside(message.graph, weights, beside)
+        path.write_bytes(message.SerializeToString(deterministic=True))
+        return
     with path.open("wb") as file:
-        file.write(before + prefix(GRAPH, length) + nodes)
+        file.write(start)
         for (head, weight), size in zip(heads, sizes, strict=True):
             file.write(prefix(INITIALIZER, size) + head)
             if weight is not None:
                 weight.tofile(file)
         file.write(rest + after)
+
+
+def say_beside(tensor: onnx.TensorProto, name: str, place: int, length: int) -> None:
+    """Of a tensor: its data are so many bytes of the file NAME, from a place on."""
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", name), ("offset", str(place)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
+
+
+def _put_beside(graph: onnx.GraphProto, weights: Mapping[str, Any], beside: WeightsFile) -> None:
+    for tensor in graph.initializer:
+        if (weight := weights.get(tensor.name)) is not None:
+            del tensor.external_data[:]
+            say_beside(tensor, beside.path.name, beside.add(weight.numpy()), weight.nbytes)
 
 
 def _take_weights(model: ir.Model) -> dict[str, Any]:
@@ -53,9 +76,11 @@ def _head(tensor: onnx.TensorProto, weight: Any | None) -> tuple[bytes, Any | No
     """What comes before the data of a tensor that is streamed; all of any other one."""
     if weight is None:
         return tensor.SerializeToString(deterministic=True), None
+    head = onnx.TensorProto()
+    head.CopyFrom(tensor)
     for field in ("external_data", "data_location"):
-        tensor.ClearField(field)
-    return tensor.SerializeToString(deterministic=True) + prefix(RAW_DATA, weight.nbytes), weight
+        head.ClearField(field)
+    return head.SerializeToString(deterministic=True) + prefix(RAW_DATA, weight.nbytes), weight
 
 
 def _around(message: _Message, number: int) -> tuple[bytes, bytes]:

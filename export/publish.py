@@ -25,7 +25,8 @@ from export.models.contract import TranslationModel
 from export.placing import free_version, place_version
 from export.sign import read_private_key
 from service.model.certificate import Certificate, replay
-from service.model.manifest import Precision, file_sha256
+from service.model.file_record import file_sha256
+from service.model.manifest import Precision
 from service.model.onnx_model import OnnxModel
 
 

@@ -21,7 +21,7 @@ from export.training.loop import BASE_FILE, Trainer
 from export.training.monitor import CURVE_FILE, METRICS_FILE
 from service.model.bundle import read_manifest
 from service.model.certificate import read_certificate
-from service.model.manifest import file_sha256
+from service.model.file_record import file_sha256
 from service.model.store import list_versions
 
 

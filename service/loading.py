@@ -58,7 +58,7 @@ def assemble(
 ) -> LoadedModel:
     """Put rows, engines and translator around the graphs; the engines are not started."""
     manifest = onnx_model.manifest
-    step_bytes = manifest.files[manifest.decoder_step].size
+    step_bytes = manifest.files[manifest.weights or manifest.decoder_step].size
     limits = Limits(
         max_slots=settings.max_slots,
         max_encode_tokens=settings.max_encode_tokens,

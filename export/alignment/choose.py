@@ -15,7 +15,7 @@ from export.alignment.toml_lines import with_keys
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, WEIGHTS_FILE, open_checkpoint
 from export.configuration import TrainingConfiguration
 from export.errors import CheckpointError, ConfigurationError
-from service.model.manifest import file_sha256
+from service.model.file_record import file_sha256
 
 ALIGNMENT_FILE = "alignment.json"
 

@@ -12,10 +12,12 @@ from export.bundle import (
     ENCODER_FILE,
     LENGTH_MULTIPLE,
     NUM_CANDIDATES,
+    WEIGHTS_FILE,
     records_of,
+    weights_of,
 )
 from export.foreign.mapping import Mapping
-from export.foreign.originals import Original
+from export.foreign.originals import Original, write_beside
 from export.foreign.resolve import Resolved
 from export.foreign.vocabularies import PreparedVocabulary
 from service.model.foreign.roles import ForeignPair
@@ -39,6 +41,7 @@ def write_parts(folder: Path, parts: Parts) -> None:
     folder.mkdir()
     (folder / ENCODER_FILE).write_bytes(parts.encoder.content)
     (folder / DECODER_STEP_FILE).write_bytes(parts.decoder.content)
+    write_beside(folder / WEIGHTS_FILE, (parts.encoder, parts.decoder))
     for vocabulary in (parts.source, parts.target):
         (folder / vocabulary.file).write_bytes(vocabulary.content)
     (folder / CERTIFICATE_FILE).write_text("not measured yet\n", encoding="utf-8")
@@ -74,6 +77,7 @@ def write_manifest(folder: Path, parts: Parts, pair: ForeignPair, name: str, ver
         certificate=CERTIFICATE_FILE,
         states=resolved.states,
         foreign=pair,
+        weights=weights_of(folder),
         files=records_of(folder),
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

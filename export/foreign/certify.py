@@ -11,6 +11,7 @@ from export.certify import SMALLEST_AGREEMENT, TOLERANCES, environment
 from export.errors import TokensDifferError, ValuesDifferError
 from export.foreign.bundle import Parts
 from export.foreign.measure import TOLERANCE, Samples, crowd, encoder_difference, largest, num_identical, num_steps
+from export.foreign.originals import Original
 from service.model.certificate import Agreement, Certificate, Difference, Invariance, Parity
 from service.model.onnx_model import OnnxModel
 from service.model.text import open_texts
@@ -46,7 +47,7 @@ def certify(model: OnnxModel, parts: Parts, samples: Samples) -> Certificate:
     return Certificate(
         format=1,
         created=datetime.now(UTC).replace(microsecond=0),
-        weights_sha256=hashlib.sha256(parts.encoder.content + parts.decoder.content).hexdigest(),
+        weights_sha256=_sha256(parts.encoder, parts.decoder),
         environment=environment(model),
         parity=Parity(
             batch_sizes=(len(sources),),
@@ -86,3 +87,14 @@ def _invariance(
         num_rows=len(sources),
         num_sentences=len(sources),
     )
+
+
+def _sha256(*originals: Original) -> str:
+    """Of the graphs, and then of what lies beside them."""
+    sha256 = hashlib.sha256()
+    for original in originals:
+        sha256.update(original.content)
+    for original in originals:
+        for _, weight in original.beside:
+            sha256.update(weight)
+    return sha256.hexdigest()

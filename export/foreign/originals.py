@@ -1,8 +1,9 @@
-"""Reads a foreign graph whole: one file, nothing outside of it, no operators but onnxruntime's own. It runs nothing."""
+"""Reads a foreign graph whole: nothing outside of it but weights that one file cannot hold, no operators but
+onnxruntime's own. It runs nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner
 
+from export.bundle import WEIGHTS_FILE
 from export.errors import ForeignError
+from export.graph_file import SMALLEST_STREAMED, say_beside
+from export.weights_file import aligned
 from service.model.errors import GraphError
-from service.model.graph_check import DOMAINS, check_graph
-from service.model.manifest import MAX_FILE_BYTES
+from service.model.file_record import MAX_FILE_BYTES
+from service.model.graph_check import DOMAINS, WeightsFile, check_graph
 
 QUANTIZED = frozenset({"DynamicQuantizeLinear", "MatMulInteger", "MatMulNBits", "QLinearMatMul", "QuantizeLinear"})
 """Operators of graphs that compute in 8 bits, or less."""
@@ -22,19 +26,24 @@ _DOMAINS = {domain.decode() for domain in DOMAINS}
 
 @dataclass(frozen=True)
 class Original:
-    """A graph in one piece, and whether it computes in 8 bits."""
+    """A graph, the weights that lie beside it by their places in the file of weights, and whether it computes in 8
+    bits."""
 
     content: bytes
+    beside: tuple[tuple[int, bytes], ...]
     is_quantized: bool
 
+    @property
+    def end(self) -> int:
+        """Of its weights in the file of weights."""
+        return max((place + len(weight) for place, weight in self.beside), default=0)
 
-def read_graph(path: Path) -> Original:
+
+def read_graph(path: Path, *, first: int = 0) -> Original:
     """The graph in PATH, byte for byte, or with the data of the files beside it and its own functions put into it,
-    where it has any. Raises ForeignError, which names what is wrong."""
+    where it has any. Where one file cannot hold that, large weights lie in the file of weights, from byte `first` on.
+    Raises ForeignError, which names what is wrong."""
     content, model = _read(path)
-    outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
-    for tensor in outside:
-        _take_in(tensor, path)
     has_functions = bool(model.functions)
     if has_functions:
         model = inliner.inline_local_functions(model)
@@ -43,18 +52,30 @@ def read_graph(path: Path) -> Original:
             raise ForeignError(
                 f"{path}: the operator {node.op_type} is of the domain {node.domain!r}, not onnxruntime's"
             )
+    outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
+    beside = _take_in(outside, model, path, first)
     unused = [opset for opset in model.opset_import if opset.domain not in _DOMAINS]
     for opset in unused:
         model.opset_import.remove(opset)
     if outside or has_functions or unused:
-        if model.ByteSize() > MAX_FILE_BYTES:
-            raise ForeignError(f"{path}: with its data it has more than the 2 GB that one ONNX file can hold")
         content = model.SerializeToString(deterministic=True)
+    is_quantized = any(node.op_type in QUANTIZED for node in _nodes(model.graph))
+    original = Original(content, tuple(beside), is_quantized)
     try:
-        check_graph(content, str(path))
+        check_graph(content, str(path), WeightsFile(WEIGHTS_FILE, original.end) if beside else None)
     except GraphError as error:
         raise ForeignError(str(error)) from error
-    return Original(content, any(node.op_type in QUANTIZED for node in _nodes(model.graph)))
+    return original
+
+
+def write_beside(path: Path, originals: Sequence[Original]) -> None:
+    """Make the file of weights of graphs that have some beside them."""
+    beside = [one for original in originals for one in original.beside]
+    if beside:
+        with path.open("xb") as file:
+            for place, weight in beside:
+                file.seek(place)
+                file.write(weight)
 
 
 def _read(path: Path) -> tuple[bytes, onnx.ModelProto]:
@@ -67,8 +88,32 @@ def _read(path: Path) -> tuple[bytes, onnx.ModelProto]:
         raise ForeignError(f"{path} is no ONNX graph, or is cut short") from error
 
 
-def _take_in(tensor: onnx.TensorProto, graph: Path) -> None:
-    """Data beside a graph, into it; raises ForeignError where it lies elsewhere, or is not all there."""
+def _take_in(
+    outside: Sequence[onnx.TensorProto], model: onnx.ModelProto, path: Path, first: int
+) -> list[tuple[int, bytes]]:
+    """Data outside of a graph, into it; or what is large of them, where that would be more than one file holds, for the
+    file of weights, which the graph is told of."""
+    data = [_data(tensor, path) for tensor in outside]
+    is_whole = model.ByteSize() + sum(map(len, data)) <= MAX_FILE_BYTES
+    num_weights = sum(map(external_data_helper.uses_external_data, model.graph.initializer))  # the first ones
+    beside, place = [], first
+    for number, (tensor, content) in enumerate(zip(outside, data, strict=True)):
+        del tensor.external_data[:]
+        if is_whole or number >= num_weights or len(content) < SMALLEST_STREAMED:
+            tensor.raw_data = content
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            continue
+        place = aligned(place)
+        say_beside(tensor, WEIGHTS_FILE, place, len(content))
+        beside.append((place, content))
+        place += len(content)
+    if model.ByteSize() > MAX_FILE_BYTES:
+        raise ForeignError(f"{path}: with its data it has more than the 2 GB that one ONNX file can hold")
+    return beside
+
+
+def _data(tensor: onnx.TensorProto, graph: Path) -> bytes:
+    """What lies beside a graph; raises ForeignError where it lies elsewhere, or is not all there."""
     info = external_data_helper.ExternalDataInfo(tensor)
     folder = graph.parent.resolve()
     file = (folder / info.location).resolve()
@@ -84,9 +129,7 @@ def _take_in(tensor: onnx.TensorProto, graph: Path) -> None:
         raise ForeignError(f"{graph}: {info.location} with the data of {tensor.name}: {error.strerror}") from error
     if info.length is not None and len(data) < info.length:
         raise ForeignError(f"{graph}: {info.location} is cut short: {tensor.name} is not all there")
-    tensor.raw_data = data
-    tensor.data_location = onnx.TensorProto.DEFAULT
-    del tensor.external_data[:]
+    return data
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from export.bundle import CERTIFICATE_FILE, MODEL_CARD_FILE
+from export.bundle import CERTIFICATE_FILE, MODEL_CARD_FILE, WEIGHTS_FILE
 from export.errors import ForeignError
 from export.foreign.bundle import Parts, write_manifest, write_parts
 from export.foreign.card import foreign_card
 from export.foreign.certify import certify
 from export.foreign.mapping import read_mapping
 from export.foreign.measure import find_sharing, make_samples, with_sharing
-from export.foreign.originals import Original, read_graph
+from export.foreign.originals import Original, read_graph, write_beside
 from export.foreign.resolve import Resolver
 from export.foreign.vocabularies import prepare_vocabulary
 from export.placing import free_version, place_version
@@ -21,7 +21,7 @@ from service.model.certificate import replay
 from service.model.errors import GraphError
 from service.model.foreign.roles import ForeignPair, Sharing
 from service.model.onnx_model import OnnxModel
-from service.model.private_file import in_memory
+from service.model.private_file import in_memory, private_folder
 from service.model.session import Session
 from service.model.table_vocabulary import TableVocabulary
 from service.model.vocabulary import Vocabulary
@@ -47,7 +47,8 @@ def import_onnx(
 def read_parts(path: Path) -> Parts:
     """Everything that a mapping names, held against each other; raises ForeignError."""
     mapping, folder = read_mapping(path), path.parent
-    encoder, decoder = (read_graph(folder / roles.file) for roles in (mapping.encoder, mapping.decoder))
+    encoder = read_graph(folder / mapping.encoder.file)
+    decoder = read_graph(folder / mapping.decoder.file, first=encoder.end)
     source = prepare_vocabulary(folder, "source", mapping.source)
     target = prepare_vocabulary(folder, "target", mapping.target)
     sessions = (
@@ -72,8 +73,9 @@ def _check_examples(parts: Parts) -> None:
 
 def _open(path: Path, graph: Original) -> Session:
     try:
-        with in_memory(path.name, graph.content) as file:
-            return Session(path, num_threads=1, file=file)
+        with in_memory(path.name, graph.content) as file, private_folder() as weights:
+            write_beside(weights / WEIGHTS_FILE, [graph])
+            return Session(path, num_threads=1, file=file, weights=weights)
     except GraphError as error:
         raise ForeignError(str(error)) from error
 

@@ -25,9 +25,10 @@ from export.separately import separately
 from export.verify import BATCH_SIZES, NUM_STEPS, SOURCE_LENGTHS, Grid, check_states, compare, torch_outputs
 from service.heap import trim
 from service.model.certificate import Agreement, Certificate, Original, Quantization
+from service.model.file_record import file_sha256
 from service.model.greedy import Target, translate_greedily
 from service.model.languages import MANY
-from service.model.manifest import Manifest, file_sha256
+from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
 from service.model.text import Source, open_texts
 

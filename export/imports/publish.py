@@ -17,6 +17,7 @@ from export.bundle import (
     read_graphs,
     records_of,
     states_of,
+    weights_of,
     write_float32,
     write_graphs,
 )
@@ -115,6 +116,7 @@ def _seal(folder: Path, imported: Imported, precision: Precision, name: str, ver
         decoder_step=DECODER_STEP_FILE,
         certificate=CERTIFICATE_FILE,
         states=states_of(outline),
+        weights=weights_of(folder),
         files=records_of(folder),
     )
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

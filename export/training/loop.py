@@ -38,7 +38,7 @@ from export.training.decode import greedy
 from export.training.loss import smoothed_cross_entropy
 from export.training.monitor import EpochMetrics, Monitor
 from export.training.state import restore, snapshot
-from service.model.manifest import file_sha256
+from service.model.file_record import file_sha256
 
 STATE_FILE = "training_state.pt"
 BASE_FILE = "started_from.sha256"

@@ -25,7 +25,7 @@ CUDA = "CUDAExecutionProvider"
 @dataclass(frozen=True)
 class Job:
     """A version, how it will be served, and what trying it out may take: timeout_s of time, of CPU time for each of
-    num_threads, memory_mb MiB of addresses."""
+    num_threads, memory_mb MiB of addresses and of each file that it writes."""
 
     name: str
     version: int
@@ -60,6 +60,7 @@ def _limit(job: Job) -> None:
     signal.alarm(seconds + 1)  # also where the server that waits for the verdict is gone
     resource.setrlimit(resource.RLIMIT_CPU, (seconds * (job.num_threads + 1),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (job.memory_mb * 2**20,) * 2)
     if all(name != CUDA for name, _ in job.providers):
         resource.setrlimit(resource.RLIMIT_AS, (job.memory_mb * 2**20,) * 2)
 

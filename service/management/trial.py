@@ -13,6 +13,7 @@ from pathlib import Path
 from service.management.errors import RefusedError
 from service.management.probe import Job, Verdict
 from service.model.errors import Reason
+from service.model.private_file import forget_dead_folders
 from service.model.store import StoredVersion
 from service.settings import Settings, parse_providers
 
@@ -52,6 +53,8 @@ async def try_version(version: StoredVersion, settings: Settings) -> str:
         if process.returncode is None:
             process.kill()
             await process.wait()
+        if process.returncode != 0:
+            await asyncio.to_thread(forget_dead_folders)
     return _read(output, process.returncode)
 
 

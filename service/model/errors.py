@@ -6,6 +6,7 @@ ModelError
 │   ├── SignatureError     nobody who is trusted has signed the manifest
 │   ├── GraphError         a graph cannot be loaded, or is not what the manifest says
 │   └── VocabularyError    a vocabulary cannot be loaded, or is not what the manifest says
+├── NoRoomError            there is no room for what is needed while a version is loaded
 ├── ProviderError          an execution provider is not available here
 └── CertificateError       a version does not compute here what its certificate promises
 """
@@ -67,6 +68,12 @@ class VocabularyError(BundleError):
     """A vocabulary cannot be loaded, or is not what the manifest says."""
 
     reason = Reason.VOCABULARY
+
+
+class NoRoomError(ModelError):
+    """There is no room for what is needed while a version is loaded."""
+
+    reason = Reason.MEMORY
 
 
 class ProviderError(ModelError):

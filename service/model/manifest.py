@@ -5,10 +5,8 @@ It knows the file's form; `service.model.bundle` proves the files against it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -25,17 +23,15 @@ from pydantic import (
 )
 
 from service.model.errors import ManifestError
+from service.model.file_record import MAX_FILE_BYTES, FileName, FileRecord
 from service.model.foreign.roles import ForeignPair
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.sig"
-MAX_FILE_BYTES = 2**31 - 1
-"""Of one file: what an ONNX graph that holds its own weights can have at most."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 StateKind = Literal["constant", "carried", "growing", "noise"]
 Precision = Literal["fp32", "int8"]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 TokenId = Annotated[int, Field(ge=0)]
 LANGUAGE_CODE = r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$"
 LanguageCode = Annotated[str, StringConstraints(pattern=LANGUAGE_CODE)]
@@ -189,13 +185,6 @@ class Search(_Part):
     forced_end: bool = Field(False, description="a target of max_length tokens has the end of the sentence as its last")
 
 
-class FileRecord(_Part):
-    """A file's SHA-256 and its size in bytes."""
-
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    size: Annotated[int, Field(gt=0, le=MAX_FILE_BYTES)]
-
-
 class Manifest(_Part):
     """One published version of a model."""
 
@@ -215,6 +204,10 @@ class Manifest(_Part):
     search: Search = Search()
     encoder: FileName
     decoder_step: FileName
+    weights: FileName | None = Field(
+        None,
+        description="what both graphs have their large weights in, where a graph cannot hold its own; none: they do",
+    )
     certificate: FileName
     states: tuple[State, ...]
     foreign: ForeignPair | None = Field(None, description="what others' graphs take and give; none: they are ours")
@@ -222,9 +215,13 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        named = {self.encoder, self.decoder_step, self.certificate, *self.vocabulary.files}
-        if missing := sorted(named - self.files.keys()):
+        named = [self.encoder, self.decoder_step, self.certificate, *self.vocabulary.files]
+        if missing := sorted({*named, *filter(None, [self.weights])} - self.files.keys()):
             raise ValueError(f"no hash for {', '.join(missing)}")
+        if self.weights in named:
+            raise ValueError(f"{self.weights} is not of weights alone")
+        if too_large := [n for n, file in self.files.items() if file.size > MAX_FILE_BYTES and n != self.weights]:
+            raise ValueError(f"{too_large[0]} has more than {MAX_FILE_BYTES} bytes, and is not the file of weights")
         if len({state.name for state in self.states}) != len(self.states):
             raise ValueError("two states have the same name")
         if max(self.vocabulary.begin_id, self.vocabulary.end_id) >= self.vocabulary.target_size:
@@ -287,12 +284,6 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise ManifestError(f"{where}: {MANIFEST_FILE} is not valid at {place}: {first['msg']}") from error
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_model_name(name: str) -> bool:

@@ -5,6 +5,7 @@ It does not know requests, rows or texts.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -16,12 +17,12 @@ import numpy.typing as npt
 
 from service.model.bundle import Bundle
 from service.model.device import Device
-from service.model.errors import GraphError
+from service.model.errors import GraphError, NoRoomError
 from service.model.foreign.graphs import ForeignGraphs
-from service.model.graph_check import check_graph
+from service.model.graph_check import WeightsFile, check_graph
 from service.model.manifest import Manifest
 from service.model.memory import HOST, Memory, Place, on_host
-from service.model.private_file import mapped, private_file
+from service.model.private_file import mapped, private_file, private_folder
 from service.model.session import CPU, CPU_PROVIDER, BoundGraph, Provider, Session, Tensor
 from service.model.tables import VersionTables
 
@@ -51,16 +52,26 @@ class OnnxModel:
         """
         self.folder = folder
         self._providers = providers
-        with bundle or Bundle(folder) as opened, VersionTables(scratch) as tables:
+        with bundle or Bundle(folder) as opened, VersionTables(scratch) as tables, _weights(opened, scratch) as weights:
             self.manifest: Manifest = opened.manifest
-            graphs = (self.manifest.encoder, self.manifest.decoder_step)
-            self.files = {name: opened.read(name) for name in self.manifest.files if name not in graphs}
-            """The content of every file but the graphs."""
-            has_tables = self.manifest.foreign is None and all(name == CPU_PROVIDER for name, _ in providers)
+            large = (self.manifest.encoder, self.manifest.decoder_step, self.manifest.weights)
+            self.files = {name: opened.read(name) for name in self.manifest.files if name not in large}
+            """The content of every file but the graphs and their weights."""
+            has_tables = (
+                weights is None and self.manifest.foreign is None and all(name == CPU_PROVIDER for name, _ in providers)
+            )
 
             def load(name: str, profile: Path | None = None) -> Session:
                 where, path = f"{folder}: {name}", folder / name
-                start = partial(Session, path, providers, num_threads, profile=profile, keeps_memory=scratch is None)
+                start = partial(
+                    Session,
+                    path,
+                    providers,
+                    num_threads,
+                    profile=profile,
+                    weights=weights,
+                    keeps_memory=scratch is None,
+                )
                 with _proved(opened, name, where, scratch) as graph:
                     if not has_tables:
                         return start(file=graph)
@@ -167,9 +178,30 @@ class OnnxModel:
 
 @contextmanager
 def _proved(bundle: Bundle, name: str, where: str, scratch: Path | None) -> Iterator[BinaryIO]:
-    """A private file of a graph that reaches nowhere else."""
+    """A private file of a graph that reaches nowhere but into the version's file of weights."""
+    weights = bundle.manifest.weights
+    beside = None if weights is None else WeightsFile(weights, bundle.manifest.files[weights].size)
     with private_file(name, scratch) as file:
         bundle.copy(name, file)
         with mapped(file) as content:
-            check_graph(content, where)
+            check_graph(content, where, beside)
         yield file
+
+
+@contextmanager
+def _weights(bundle: Bundle, scratch: Path | None) -> Iterator[Path | None]:
+    """A private folder with the weights that lie beside the graphs, proved; None where the graphs hold their own."""
+    name = bundle.manifest.weights
+    if name is None:
+        yield None
+        return
+    with private_folder(scratch) as folder:
+        size = bundle.manifest.files[name].size
+        if (free := shutil.disk_usage(folder).free) < size:
+            raise NoRoomError(f"{folder.parent} has {free} bytes free, {name} takes {size} while it is loaded")
+        try:
+            with (folder / name).open("xb", buffering=0) as file:
+                bundle.copy(name, file)
+        except OSError as error:
+            raise NoRoomError(f"{name} cannot be copied to {folder.parent}: {error.strerror}") from error
+        yield folder

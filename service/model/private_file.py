@@ -1,16 +1,20 @@
-"""Files that have no name for anybody else to change them by. They do not know what they hold."""
+"""Files that nobody else has a name for, or may open. They do not know what they hold."""
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from service.model.wire import Content
+
+_FOLDERS = "stepstream-"
 
 
 def private_file(name: str, scratch: Path | None = None) -> BinaryIO:
@@ -52,3 +56,31 @@ def mapped(file: BinaryIO) -> Iterator[Content]:
         return
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         yield content
+
+
+@contextmanager
+def private_folder(scratch: Path | None = None) -> Iterator[Path]:
+    """An empty folder of this user alone, in `scratch` or where temporary files are; it and what is in it are gone at
+    the end, and what is mapped then stays mapped."""
+    forget_dead_folders(scratch)
+    with tempfile.TemporaryDirectory(prefix=_FOLDERS, dir=scratch) as name, _locked(Path(name)):
+        yield Path(name)
+
+
+def forget_dead_folders(scratch: Path | None = None) -> None:
+    """Remove private folders with files in them whose process has been killed."""
+    for folder in Path(scratch or tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
+        with suppress(OSError), _locked(folder):
+            if any(folder.iterdir()):
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises OSError where another process has it, which the system ends with that process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -75,11 +75,13 @@ class Session:
         profile: Path | None = None,
         file: BinaryIO | None = None,
         tables: Mapping[str, Array] | None = None,
+        weights: Path | None = None,
         keeps_memory: bool = True,
     ) -> None:
         """Load PATH, or the open file that has its content; num_threads 0 means one for each core; profile: how the
         name of a profile of all runs begins; tables: the initializers that the graph says lie NOWHERE, used where they
-        are, without a copy; keeps_memory: what one run took on the host is kept for the next.
+        are, without a copy; weights: the folder of the files that the graph says other initializers lie in, of which
+        nothing is needed once it is loaded; keeps_memory: what one run took on the host is kept for the next.
 
         Raises BundleError for a damaged graph, ProviderError where a provider is not to be had here.
         """
@@ -92,8 +94,8 @@ class Session:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(table) for name, table in (tables or {}).items()}
-        if values:
-            options.add_session_config_entry(_EXTERNAL_FOLDER, str(NOWHERE.parent))
+        if values or weights is not None:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(weights or NOWHERE.parent))
         for name, value in values.items():
             options.add_initializer(name, value)
         self._session = _load(path, file, options, providers)

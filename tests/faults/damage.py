@@ -1,6 +1,7 @@
 """Every way in which a version can be wrong: each a function that does it to a folder, and the reason to be told.
 
-`FILES` leave the manifest as it was; of `SEALED` ones the manifest has every hash, so that only what the files say can
+`FILES` leave the manifest as it was, so do `WEIGHTS_FILES`, of a version with weights beside its graphs; of `SEALED`
+and `SEALED_WEIGHTS` ones the manifest has every hash, so that only what the files say can
 give them away.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tests.faults.damaged_graphs import (
     GRAPH,
+    WEIGHTS,
     another_name,
     another_rank,
     another_type,
@@ -25,9 +27,11 @@ from tests.faults.damaged_graphs import (
     graph,
     memory_bomb,
     reads_a_file,
+    said_of_a_weight,
     time_bomb,
+    weights_beside,
 )
-from tests.faults.versions import SHIPPED, Change, edit_manifest
+from tests.faults.versions import SHIPPED, Change, edit_manifest, seal_version
 
 
 def _write(name: str, content: bytes | Callable[[bytes], bytes]) -> Change:
@@ -50,21 +54,20 @@ def _elsewhere(folder: Path, name: str) -> Path:
     return target
 
 
-def _symlink(folder: Path) -> None:
-    (folder / GRAPH).symlink_to(_elsewhere(folder, GRAPH))
+def _symlink(name: str) -> Change:
+    return lambda folder: (folder / name).symlink_to(_elsewhere(folder, name))
 
 
-def _hardlink(folder: Path) -> None:
-    (folder / GRAPH).hardlink_to(_elsewhere(folder, GRAPH))
+def _hardlink(name: str) -> Change:
+    return lambda folder: (folder / name).hardlink_to(_elsewhere(folder, name))
 
 
-def _symlinked_manifest(folder: Path) -> None:
-    (folder / "manifest.json").symlink_to(_elsewhere(folder, "manifest.json"))
+def _pipe(name: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
 
-
-def _pipe(folder: Path) -> None:
-    (folder / GRAPH).unlink()
-    os.mkfifo(folder / GRAPH)
+    return change
 
 
 def _socket(folder: Path) -> None:
@@ -77,16 +80,20 @@ def _folder(folder: Path) -> None:
     (folder / GRAPH).mkdir()
 
 
-def _huge(folder: Path) -> None:
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    edit_manifest(folder, files=files | {GRAPH: files[GRAPH] | {"size": 2**40}})
+def _listed(name: str, **values: object) -> Change:
+    """The manifest says something else of a file."""
+
+    def change(folder: Path) -> None:
+        files = json.loads((folder / "manifest.json").read_text())["files"]
+        edit_manifest(folder, files=files | {name: files[name] | values})
+
+    return change
 
 
 def _sparse(folder: Path) -> None:
     """A file without content of half a gigabyte, as the manifest says."""
     os.truncate(folder / GRAPH, 2**29)
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    edit_manifest(folder, files=files | {GRAPH: files[GRAPH] | {"size": 2**29}})
+    _listed(GRAPH, size=2**29)(folder)
 
 
 FILES: dict[str, tuple[Change, str]] = {
@@ -97,13 +104,13 @@ FILES: dict[str, tuple[Change, str]] = {
     "a certificate with one other bit": (_write("certificate.json", _flip), "FILE"),
     "a missing file": (lambda folder: (folder / GRAPH).unlink(), "FILE"),
     "a file that is not listed": (lambda folder: (folder / "more").touch(), "FILE"),
-    "a symbolic link to a file": (_symlink, "FILE"),
-    "a hard link to a file": (_hardlink, "FILE"),
-    "a symbolic link to a manifest": (_symlinked_manifest, "MANIFEST"),
-    "a pipe for a file": (_pipe, "FILE"),
+    "a symbolic link to a file": (_symlink(GRAPH), "FILE"),
+    "a hard link to a file": (_hardlink(GRAPH), "FILE"),
+    "a symbolic link to a manifest": (_symlink("manifest.json"), "MANIFEST"),
+    "a pipe for a file": (_pipe(GRAPH), "FILE"),
     "a socket for a file": (_socket, "FILE"),
     "a folder for a file": (_folder, "FILE"),
-    "a size beyond what a graph can have": (_huge, "MANIFEST"),
+    "a size beyond what a graph can have": (_listed(GRAPH, size=2**40), "MANIFEST"),
     "half a gigabyte of nothing": (_sparse, "FILE"),
     "an empty manifest": (_write("manifest.json", b""), "MANIFEST"),
     "a manifest that is no JSON": (_write("manifest.json", os.urandom(1000)), "MANIFEST"),
@@ -158,4 +165,54 @@ SEALED: dict[str, tuple[Change, str]] = {
     "a certificate that is none": (_write("certificate.json", os.urandom(500)), "CERTIFICATE"),
     "a certificate as deep as it is long": (_write("certificate.json", b'{"a":' * 200_000), "CERTIFICATE"),
     "a golden sentence of another model": (_other_golden, "CERTIFICATE"),
+}
+
+
+def _whole(change: Change) -> Change:
+    """To a version that is whole, with weights beside its graphs."""
+
+    def apply(folder: Path) -> None:
+        weights_beside(folder)
+        seal_version(folder)
+        change(folder)
+
+    return apply
+
+
+def _unlisted_weights(folder: Path) -> None:
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    edit_manifest(folder, files={name: record for name, record in files.items() if name != WEIGHTS})
+
+
+WEIGHTS_FILES: dict[str, tuple[Change, str]] = {
+    name: (_whole(change), reason)
+    for name, (change, reason) in {
+        "weights with one other bit": (_write(WEIGHTS, _flip), "FILE"),
+        "half of the weights": (_write(WEIGHTS, lambda content: content[: len(content) // 2]), "FILE"),
+        "more than the weights": (_write(WEIGHTS, lambda content: content + b"x"), "FILE"),
+        "missing weights": (lambda folder: (folder / WEIGHTS).unlink(), "FILE"),
+        "a symbolic link to weights": (_symlink(WEIGHTS), "FILE"),
+        "a hard link to weights": (_hardlink(WEIGHTS), "FILE"),
+        "a pipe for weights": (_pipe(WEIGHTS), "FILE"),
+        "weights that are not listed": (_unlisted_weights, "MANIFEST"),
+        "weights beyond what a version can have": (_listed(WEIGHTS, size=2**37), "MANIFEST"),
+        "a graph beyond what one can have": (_listed(GRAPH, size=2**31), "MANIFEST"),
+        "a graph for weights": (lambda folder: edit_manifest(folder, weights=GRAPH), "MANIFEST"),
+        "a path for weights": (lambda folder: edit_manifest(folder, weights=f"../1/{WEIGHTS}"), "MANIFEST"),
+    }.items()
+}
+
+SEALED_WEIGHTS: dict[str, tuple[Change, str]] = {
+    name: (_whole(change), reason)
+    for name, (change, reason) in {
+        "weights in another file of the version": (said_of_a_weight("location", "vocabulary.model"), "GRAPH"),
+        "weights in the file of another version": (said_of_a_weight("location", f"../1/{WEIGHTS}"), "GRAPH"),
+        "weights at an absolute path, beside weights": (said_of_a_weight("location", "/etc/passwd"), "GRAPH"),
+        "weights at an address, beside weights": (said_of_a_weight("location", "*/_ORT_MEM_ADDR_/*"), "GRAPH"),
+        "weights beyond the end": (said_of_a_weight("offset", "1" + "0" * 9), "GRAPH"),
+        "fewer weights than the shape has": (said_of_a_weight("length", "4"), "GRAPH"),
+        "weights of a branch in the file of weights": (graph(external_in_branch), "GRAPH"),
+        "weights that nobody says lie beside": (lambda folder: edit_manifest(folder, weights=None), "GRAPH"),
+        "other weights": (_write(WEIGHTS, lambda content: content[::-1]), "CERTIFICATE"),
+    }.items()
 }

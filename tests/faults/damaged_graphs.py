@@ -1,4 +1,4 @@
-"""Graphs that reach outside of their file, are not what the manifest says, or never end."""
+"""Graphs that reach outside of their version, are not what the manifest says, or never end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from tests.faults.versions import Change
+from export.graph_file import say_beside
+from export.weights_file import WeightsFile
+from tests.faults.versions import Change, edit_manifest
 
 GRAPH = "encoder.onnx"
+WEIGHTS = "weights.bin"
+LARGE = 1000
+"""Bytes of a weight that is put beside the graphs."""
+
+
+def weights_beside(folder: Path) -> None:
+    """Takes the large weights out of both graphs, as of those that cannot hold them."""
+    beside = WeightsFile(folder / WEIGHTS)
+    for name in (GRAPH, "decoder_step.onnx"):
+        model = onnx.load(folder / name)
+        for tensor in model.graph.initializer:
+            if (size := len(tensor.raw_data)) >= LARGE:
+                say_beside(tensor, WEIGHTS, beside.add(numpy_helper.to_array(tensor)), size)
+                tensor.ClearField("raw_data")
+        (folder / name).write_bytes(model.SerializeToString())
+    edit_manifest(folder, weights=WEIGHTS)
+
+
+def said_of_a_weight(key: str, value: str) -> Change:
+    """Of the last weight that lies beside the graph: something else."""
+
+    def change(model: onnx.ModelProto) -> None:
+        tensor = [one for one in model.graph.initializer if one.external_data][-1]
+        (entry,) = [one for one in tensor.external_data if one.key == key]
+        entry.value = value
+
+    return graph(change)
 
 
 def graph(change: Callable[[onnx.ModelProto], None]) -> Change:

@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.faults.damage import FILES, SEALED
+from tests.faults.damage import FILES, SEALED, SEALED_WEIGHTS, WEIGHTS_FILES
+from tests.faults.damaged_graphs import weights_beside
 from tests.faults.versions import NAME, Change, Managed, managed_server, put
 
 _versions = count(10)
@@ -46,7 +47,7 @@ def assert_refused(server: Managed, version: int, reason: str) -> None:
 
 
 @pytest.mark.fault(36, 38, 39, 42, 43)
-@pytest.mark.parametrize(("change", "reason"), FILES.values(), ids=FILES)
+@pytest.mark.parametrize(("change", "reason"), (FILES | WEIGHTS_FILES).values(), ids=FILES | WEIGHTS_FILES)
 def test_a_damaged_file_refuses_the_version(server: Managed, store: Path, change: Change, reason: str) -> None:
     """FAILED_PRECONDITION and FAILED with the reason; the old version serves and readiness stays true."""
     version = next(_versions)
@@ -55,7 +56,7 @@ def test_a_damaged_file_refuses_the_version(server: Managed, store: Path, change
 
 
 @pytest.mark.fault(36, 38, 40, 41, 42)
-@pytest.mark.parametrize(("change", "reason"), SEALED.values(), ids=SEALED)
+@pytest.mark.parametrize(("change", "reason"), (SEALED | SEALED_WEIGHTS).values(), ids=SEALED | SEALED_WEIGHTS)
 def test_whole_files_with_wrong_content_refuse_the_version(
     server: Managed, store: Path, change: Change, reason: str
 ) -> None:
@@ -89,10 +90,12 @@ def test_a_version_without_its_manifest_or_its_name_is_not_there(server: Managed
         (store / "manifest.json").exists() and (store / "manifest.json").rename(half / "manifest.json")
 
 
-def test_what_is_whole_is_loaded(server: Managed, store: Path) -> None:
-    version = next(_versions)
-    put(store, version)
+@pytest.mark.parametrize("changes", [(), (weights_beside,)], ids=["weights inside", "weights beside"])
+def test_what_is_whole_is_loaded(server: Managed, store: Path, changes: tuple[Change, ...]) -> None:
+    version = next(number for number in _versions if number % 2)
+    put(store, version, *changes, seal=True)
     server.load(version)
     assert server.states()[version] == ("READY", "UNSPECIFIED")
-    assert server.translate()[0] == version
+    wanted = server.translate(version=1)[1]
+    assert server.translate() == (version, wanted)
     server.unload(version)

@@ -6,11 +6,13 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from export import graph_file
-from export.bundle import DECODER_STEP_FILE, ENCODER_FILE, read_graphs, write_float32
+from export import bundle, graph_file
+from export.bundle import DECODER_STEP_FILE, ENCODER_FILE, Graphs, read_graphs, write_float32, write_graphs
+from export.errors import PublishError
 from export.graph_file import write_graph
 from export.graphs import EncoderGraph
 from export.to_onnx import to_graph, to_onnx, turn_when_written
+from export.weights_file import ALIGNMENT, WeightsFile
 from service.model.wire import prefix
 
 
@@ -18,8 +20,9 @@ from service.model.wire import prefix
 def test_it_has_the_bytes_of_a_serialization(smallest, make_tiny, tmp_path, monkeypatch):
     graph = EncoderGraph(make_tiny("transformer").model)
     monkeypatch.setattr(graph_file, "SMALLEST_STREAMED", smallest)
-    write_graph(tmp_path / "encoder.onnx", to_graph(graph))
+    write_graph(tmp_path / "encoder.onnx", to_graph(graph), WeightsFile(tmp_path / "weights.bin"))
     assert (tmp_path / "encoder.onnx").read_bytes() == to_onnx(graph).SerializeToString(deterministic=True)
+    assert not (tmp_path / "weights.bin").exists()
 
 
 def test_weights_lie_in_the_graph_where_the_model_has_them(make_tiny):
@@ -43,7 +46,7 @@ def test_weights_in_another_order_are_made_when_they_are_written(tmp_path):
     turn_when_written(graph)
     assert isinstance(graph.initializers["wt"].const_value, ir.LazyTensor)
     assert [node.op_type for node in graph] == ["Transpose", "MatMul"]
-    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10))
+    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10), WeightsFile(tmp_path / "weights.bin"))
     written = {one.name: one for one in onnx.load(tmp_path / "g.onnx").graph.initializer}
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(written["wt"]), weight.T)
 
@@ -72,5 +75,64 @@ def test_a_graph_of_another_exporter_is_written_too(tmp_path):
     node = ir.node("Identity", [value])
     node.outputs[0].name = "y"
     graph = ir.Graph([value], node.outputs, nodes=[node], name="g", opset_imports={"": 21})
-    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10))
+    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10), WeightsFile(tmp_path / "weights.bin"))
     assert onnx.load(tmp_path / "g.onnx").graph.node[0].op_type == "Identity"
+
+
+def products(*weights):
+    """A graph of the products of a row with matrices, one after another."""
+    floats = ir.TensorType(ir.DataType.FLOAT)
+    source = x = ir.Value(name="x", type=floats, shape=ir.Shape(["batch", len(weights[0])]))
+    nodes, initializers = [], []
+    for number, weight in enumerate(weights):
+        shape = ir.Shape(weight.shape)
+        matrix = ir.Value(name=f"w{number}", type=floats, shape=shape, const_value=ir.Tensor(weight))
+        product = ir.Value(name=f"y{number}", type=floats, shape=ir.Shape(["batch", weight.shape[1]]))
+        nodes.append(ir.Node("", "MatMul", [x, matrix], outputs=[product]))
+        initializers.append(matrix)
+        x = product
+    graph = ir.Graph([source], [x], nodes=nodes, initializers=initializers, name="g", opset_imports={"": 21})
+    return ir.Model(graph, ir_version=10)
+
+
+def test_weights_lie_beside_graphs_that_cannot_hold_them_and_only_there(tmp_path, monkeypatch):
+    """At the very byte. Graphs have one file, and what several have is in it once."""
+    monkeypatch.setattr(graph_file, "SMALLEST_STREAMED", 1000)
+    rng = np.random.default_rng(0)
+    shared, other, small, mine = (
+        rng.standard_normal(shape, np.float32) for shape in ((70, 70), (70, 20), (20, 3), (70, 50))
+    )
+    first, second = (shared, other, small), (shared, mine)
+    beside = WeightsFile(tmp_path / "weights.bin")
+    write_graph(tmp_path / "whole", products(*first), beside)
+    size = (tmp_path / "whole").stat().st_size
+    monkeypatch.setattr(graph_file, "MAX_FILE_BYTES", size)
+    write_graph(tmp_path / "fits", products(*first), beside)
+    assert (tmp_path / "fits").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not beside.path.exists()
+    monkeypatch.setattr(graph_file, "MAX_FILE_BYTES", size - 1)
+    write_graph(tmp_path / "first", products(*first), beside)
+    write_graph(tmp_path / "second", products(*second), beside)
+    content = beside.path.read_bytes()
+    places = {}
+    for name, weights in (("first", first), ("second", second)):
+        onnx.checker.check_model(tmp_path / name)
+        for tensor, weight in zip(onnx.load(tmp_path / name).graph.initializer, weights, strict=True):
+            np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), weight)
+        for tensor in onnx.load(tmp_path / name, load_external_data=False).graph.initializer:
+            said = {entry.key: entry.value for entry in tensor.external_data}
+            if tensor.name == "w2":
+                assert said == {}
+                continue
+            assert said["location"] == "weights.bin"
+            places[name, tensor.name] = int(said["offset"])
+    assert places == {("first", "w0"): 0, ("first", "w1"): 20480, ("second", "w0"): 0, ("second", "w1"): 28672}
+    assert all(place % ALIGNMENT == 0 for place in places.values())
+    assert len(content) == 28672 + mine.nbytes
+
+
+def test_a_graph_in_8_bits_that_one_file_cannot_hold_is_refused_by_name(tmp_path, monkeypatch):
+    model = ir.serde.serialize_model(products(np.ones((30, 30), np.float32)))
+    monkeypatch.setattr(bundle, "MAX_FILE_BYTES", 3599)
+    with pytest.raises(PublishError, match=r"encoder.onnx has 0\.0 GB of weights in int8; one file holds 0\.0"):
+        write_graphs(tmp_path / "version", Graphs(model, model, "int8", (), 30), {})

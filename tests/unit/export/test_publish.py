@@ -18,7 +18,7 @@ from export.errors import CheckpointError, InvarianceError, PublishError, Tokens
 from export.publish import publish
 from service.model.certificate import read_certificate, replay
 from service.model.errors import BundleError, CertificateError
-from service.model.manifest import file_sha256
+from service.model.file_record import file_sha256
 from service.model.onnx_model import OnnxModel
 from service.model.store import list_versions
 

@@ -8,7 +8,7 @@ import pytest
 from export.checkpoint import load_checkpoint
 from export.cli import main
 from service.model.certificate import read_certificate
-from service.model.manifest import file_sha256
+from service.model.file_record import file_sha256
 from service.model.store import list_versions
 
 

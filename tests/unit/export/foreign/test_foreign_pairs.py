@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from export.cli import main
+from export.errors import ForeignError
+from export.foreign import originals
 from export.foreign.publish import import_onnx
 from service.client.client import Client
 from service.client.server_process import SERVE_COMMAND, running_server
@@ -24,6 +26,7 @@ from service.model.text import open_texts
 from tests.unit.export.foreign.pairs import END, EXAMPLES, MAX_LENGTH, PAIRS, TOKENS
 
 ALL = sorted(PAIRS)
+GRAPHS = ("encoder.onnx", "decoder.onnx")
 
 
 def translate(model, texts, **options):
@@ -160,6 +163,29 @@ def test_an_exporter_of_torch_makes_pairs_that_are_taken(tmp_path, import_pair):
     model = OnnxModel(folder, num_threads=1)
     assert model.manifest.foreign.sharing == "encoder: any rows together; steps: any rows together"
     assert not (folder / "weights.bin").exists()
+
+
+@pytest.mark.parametrize("name", ["with-a-mask", "prefix-last"])
+def test_weights_that_one_file_cannot_hold_lie_beside_both_graphs(name, tmp_path, monkeypatch):
+    pair = PAIRS[name][0]()
+    mapping = pair.write(tmp_path)
+    weights = []
+    for file in GRAPHS:
+        graph = onnx.load(tmp_path / file)
+        weights += [one.raw_data for one in graph.graph.initializer]
+        onnx.save(graph, tmp_path / file, save_as_external_data=True, location=f"{file}_data", size_threshold=0)
+    monkeypatch.setattr(originals, "MAX_FILE_BYTES", max((tmp_path / file).stat().st_size for file in GRAPHS) + 10)
+    monkeypatch.setattr(originals, "SMALLEST_STREAMED", 1)
+    folder = import_onnx(mapping, model_store=tmp_path / "store")
+    content = (folder / "weights.bin").read_bytes()
+    assert all(weight in content for weight in weights)
+    model = OnnxModel(folder, num_threads=1)
+    assert model.manifest.weights == "weights.bin"
+    assert model.manifest.foreign.sharing == PAIRS[name][1]
+    assert translate(model, EXAMPLES, max_rows=4) == [pair.translate(text) for text in EXAMPLES]
+    monkeypatch.setattr(originals, "SMALLEST_STREAMED", 2**30)
+    with pytest.raises(ForeignError, match="with its data it has more than the 2 GB that one ONNX file can hold"):
+        import_onnx(mapping, model_store=tmp_path / "store", name="again")
 
 
 def test_a_crowd_streams_over_a_real_server(import_pair, tmp_path):
