@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from service.model.wire import Content
 
-_FOLDERS = "stepstream-"
+_FOLDERS = ".stepstream-loading-"
 
 
 def private_file(name: str, scratch: Path | None = None) -> BinaryIO:
@@ -68,10 +68,10 @@ def private_folder(scratch: Path | None = None) -> Iterator[Path]:
 
 
 def forget_dead_folders(scratch: Path | None = None) -> None:
-    """Remove private folders with files in them whose process has been killed."""
+    """Remove private folders of this user with files in them whose process has been killed."""
     for folder in Path(scratch or tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
         with suppress(OSError), _locked(folder):
-            if any(folder.iterdir()):
+            if folder.stat().st_uid == os.geteuid() and any(folder.iterdir()):
                 shutil.rmtree(folder)
 
 

@@ -46,7 +46,7 @@ def beside(tmp_path, *changes, number=1):
 
 
 def left_in(folder):
-    return list(folder.glob("stepstream-*"))
+    return list(folder.glob(".stepstream-loading-*"))
 
 
 def swell(folder):
@@ -137,12 +137,16 @@ with private_folder() as folder:
 
 
 def test_folders_of_dead_processes_go_and_no_others(temporary):
-    for name in ("stepstream-not-a-folder", "another"):
-        (temporary / name).touch()
-    (temporary / "stepstream-empty").mkdir()
-    (temporary / "elsewhere").mkdir()
-    (temporary / "elsewhere" / "file").touch()
-    (temporary / "stepstream-link").symlink_to(temporary / "elsewhere")
+    for name in ("stepstream-demo", ".stepstream-loading-other-user"):
+        (temporary / name).mkdir()
+        (temporary / name / "file").touch()
+    if os.geteuid() == 0:
+        os.chown(temporary / ".stepstream-loading-other-user", 1, -1)
+    else:
+        shutil.rmtree(temporary / ".stepstream-loading-other-user")
+    (temporary / ".stepstream-loading-file").touch()
+    (temporary / ".stepstream-loading-empty").mkdir()
+    (temporary / ".stepstream-loading-link").symlink_to(temporary / "stepstream-demo")
     kept = sorted(temporary.rglob("*"))
     with private_folder() as folder:
         (folder / "file").touch()
