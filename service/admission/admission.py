@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ STANDING_SHARE, CROWDED_STANDING_SHARE = 0.5, 0.01
 """Of the longest wait: the wait that a queue which stands is kept to, and that while the server is crowded. Callers who
 wait for each other's ends may keep a queue standing, and are served; a server that is offered too much all the time
 keeps its queue short."""
+AFTER_CROWD_SHARE = 0.1
+"""Of the longest wait: the wait that a queue is kept to, whether or not it stands, until for AFTER_CROWD_S no more than
+CALM_SHARE was refused. A proxy takes part of a crowd away and sends it again: that is no burst."""
+AFTER_CROWD_S = 10.0
+"""Several windows of such a proxy (sampling_window in deploy/envoy.yaml)."""
 PAUSE_S = 1.0
 """An empty queue for so long ends what stood."""
 CROWDED_SHARE, CALM_SHARE = 0.3, 0.12
@@ -44,8 +50,8 @@ DISPLACED = QueueFullError("a request of higher priority took the place; try aga
 @dataclass(frozen=True)
 class AdmissionLimits:
     """At most max_queue_length requests wait, of max_queue_tokens source tokens, and none longer than max_queue_wait_s
-    seconds, as far as can be told; a share of them where the queue stays (STANDING_SHARE). While others wait, one
-    client has at most max_client_share (0 to 1) of the requests and tokens."""
+    seconds, as far as can be told; a share of them where the queue stays (STANDING_SHARE), and after a crowd. While
+    others wait, one client has at most max_client_share (0 to 1) of the requests and tokens."""
 
     max_queue_length: int
     max_queue_tokens: int
@@ -79,6 +85,7 @@ class Admission:
         self._queued: dict[Ticket, _Queued] = {}
         self._standing = Standing(burst_s=BURST_SHARE * limits.max_queue_wait_s, pause_s=PAUSE_S)
         self._is_crowded = False
+        self._refused_much_at = -math.inf
         self._num_rows = 0
         self._num_arriving = 0
 
@@ -119,8 +126,11 @@ class Admission:
 
     def count(self, *, is_refused: bool) -> None:
         """One more request was let in, or was refused, whoever did."""
-        self._refused_share.count(is_refused=is_refused, now=self._clock())
+        now = self._clock()
+        self._refused_share.count(is_refused=is_refused, now=now)
         self._is_crowded = self._refused_share.value > (CALM_SHARE if self._is_crowded else CROWDED_SHARE)
+        if self._refused_share.value > CALM_SHARE:
+            self._refused_much_at = now
         for row_limit in self._row_limits:
             row_limit.is_at_knee = self._is_crowded
 
@@ -204,9 +214,12 @@ class Admission:
         return None
 
     def _wait_share(self, now: float) -> float:
-        if not self._standing.is_so(now):
-            return 1.0
-        return CROWDED_STANDING_SHARE if self._is_crowded else STANDING_SHARE
+        stands = self._standing.is_so(now)
+        if stands and self._is_crowded:
+            return CROWDED_STANDING_SHARE
+        if now - self._refused_much_at < AFTER_CROWD_S:
+            return AFTER_CROWD_SHARE
+        return STANDING_SHARE if stands else 1.0
 
     def _require_time(self, claim: Claim, first: Size) -> None:
         if claim.deadline is None:

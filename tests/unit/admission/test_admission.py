@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.admission.admission import PAUSE_S, Admission, AdmissionLimits
+from service.admission.admission import AFTER_CROWD_S, PAUSE_S, Admission, AdmissionLimits
 from service.admission.gate import Gate
 from service.admission.pushback import LONGEST_MS, SHORTEST_MS, pushback_ms
 from service.admission.ticket import Claim, Size, Ticket
@@ -283,8 +283,38 @@ def test_a_queue_that_stands_is_kept_short_and_a_burst_is_not(make: Callable[...
     refuse(admission)
     for ticket in waiting:
         end(ticket)
-    clock.now += PAUSE_S
+    clock.now += AFTER_CROWD_S
     assert len([admit(admission) for _ in range(333)]) == 333
+
+
+def refuse_after_a_burst(admission: Admission, clock: Clock, *, times: int) -> None:
+    """335 requests are let in, and so many refused. The queue has been empty for long enough to stand no more then."""
+    teach(admission, clock, seconds=0.03)
+    clock.now += PAUSE_S
+    taken = [admit(admission) for _ in range(335)]
+    refuse(admission, times=times)
+    for ticket in taken:
+        end(ticket)
+    clock.now += PAUSE_S
+
+
+@pytest.mark.parametrize("times", [50, 200])
+def test_for_a_while_after_a_crowd_a_queue_is_kept_short_whether_or_not_it_stands(
+    make: Callable[..., Admission], clock: Clock, times: int
+) -> None:
+    admission = make(max_queue_length=400, max_queue_tokens=100_000, max_queue_wait_s=10.0)
+    refuse_after_a_burst(admission, clock, times=times)
+    crowd(admission)
+    assert admission.queue_length == 33
+    clock.now += 0.6
+    refuse(admission)
+
+
+def test_few_refusals_are_no_crowd(make: Callable[..., Admission], clock: Clock) -> None:
+    admission = make(max_queue_length=400, max_queue_tokens=100_000, max_queue_wait_s=10.0)
+    refuse_after_a_burst(admission, clock, times=40)
+    crowd(admission)
+    assert admission.queue_length == 333
 
 
 def test_callers_who_wait_for_each_other_are_all_served_though_the_queue_never_empties(
