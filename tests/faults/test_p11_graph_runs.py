@@ -26,6 +26,7 @@ from service.model.culprits import run_apart
 from service.model.errors import DeviceFailedError, InterruptedRunError, ProviderError
 from service.model.interrupt import Interrupt, current_interrupt
 from service.model.session import Bound, Session
+from tests.faults.load import eventually
 from tests.faults.looping import FOR_EVER, Loop, LoopingRows, write_loop
 from tests.unit.engine.conftest import END_ID, RecordingObserver
 
@@ -99,6 +100,8 @@ async def test_a_real_hang_ends_what_runs_but_not_what_waits(loop: Loop, what: s
         await tokens(pool)
     assert not pool.is_healthy
     await pool.stop()
+    # The watchdog's thread, which stopping does not wait for, tells of the failure after it has ended the requests.
+    await eventually(lambda: bool(failures))
     assert [type(error) for error in failures] == [EngineHungError]
 
 
