@@ -22,7 +22,7 @@ from export.graphs import DecoderStepGraph, EncoderGraph
 from export.models.contract import BEGIN_ID, END_ID, StateSpec, TranslationModel
 from export.quantize import quantize
 from export.to_onnx import to_graph, to_onnx
-from export.weights_file import WeightsFile
+from export.weights_writer import WeightsWriter
 from service.heap import trim
 from service.model.file_record import MAX_FILE_BYTES, FileRecord, file_sha256
 from service.model.manifest import MANIFEST_FILE, Manifest, Mask, Precision, State, VocabularyFiles
@@ -84,7 +84,7 @@ def write_float32(folder: Path, model: TranslationModel, vocabulary: Mapping[str
     """As `write_graphs`, of a model's float32 graphs, one after another, with no weight in memory twice, and with the
     large weights of a graph that cannot hold them in a file beside it."""
     folder.mkdir()
-    beside = WeightsFile(folder / WEIGHTS_FILE)
+    beside = WeightsWriter(folder / WEIGHTS_FILE)
     step = DecoderStepGraph(model, NUM_CANDIDATES, MAX_LENGTH)
     for name, graph in ((ENCODER_FILE, EncoderGraph(model)), (DECODER_STEP_FILE, step)):
         write_graph(folder / name, to_graph(graph), beside)

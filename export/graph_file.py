@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import onnx
 import onnx_ir as ir
 
-from export.weights_file import WeightsFile
+from export.weights_writer import WeightsWriter
 from service.model.file_record import MAX_FILE_BYTES
 from service.model.wire import prefix
 
@@ -21,7 +21,7 @@ GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 _Message = TypeVar("_Message", onnx.ModelProto, onnx.GraphProto)
 
 
-def write_graph(path: Path, model: ir.Model, beside: WeightsFile) -> None:
+def write_graph(path: Path, model: ir.Model, beside: WeightsWriter) -> None:
     """PATH gets the bytes of a deterministic serialization: fields in the order of their numbers. Of a graph that would
     have more than MAX_FILE_BYTES of them, `beside` has the large weights. MODEL loses its weights."""
     weights = _take_weights(model)
@@ -52,7 +52,7 @@ def say_beside(tensor: onnx.TensorProto, name: str, place: int, length: int) -> 
         tensor.external_data.add(key=key, value=value)
 
 
-def _put_beside(graph: onnx.GraphProto, weights: Mapping[str, Any], beside: WeightsFile) -> None:
+def _put_beside(graph: onnx.GraphProto, weights: Mapping[str, Any], beside: WeightsWriter) -> None:
     for tensor in graph.initializer:
         if (weight := weights.get(tensor.name)) is not None:
             del tensor.external_data[:]

@@ -14,7 +14,7 @@ from onnx import external_data_helper, inliner
 from export.bundle import WEIGHTS_FILE
 from export.errors import ForeignError
 from export.graph_file import SMALLEST_STREAMED, say_beside
-from export.weights_file import aligned
+from export.weights_writer import aligned
 from service.model.errors import GraphError
 from service.model.file_record import MAX_FILE_BYTES
 from service.model.graph_check import DOMAINS, WeightsFile, check_graph

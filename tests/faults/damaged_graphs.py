@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.graph_file import say_beside
-from export.weights_file import WeightsFile
+from export.weights_writer import WeightsWriter
 from tests.faults.versions import Change, edit_manifest
 
 GRAPH = "encoder.onnx"
@@ -20,7 +20,7 @@ LARGE = 1000
 
 def weights_beside(folder: Path) -> None:
     """Takes the large weights out of both graphs, as of those that cannot hold them."""
-    beside = WeightsFile(folder / WEIGHTS)
+    beside = WeightsWriter(folder / WEIGHTS)
     for name in (GRAPH, "decoder_step.onnx"):
         model = onnx.load(folder / name)
         for tensor in model.graph.initializer:

@@ -12,7 +12,7 @@ from export.errors import PublishError
 from export.graph_file import write_graph
 from export.graphs import EncoderGraph
 from export.to_onnx import to_graph, to_onnx, turn_when_written
-from export.weights_file import ALIGNMENT, WeightsFile
+from export.weights_writer import ALIGNMENT, WeightsWriter
 from service.model.wire import prefix
 
 
@@ -20,7 +20,7 @@ from service.model.wire import prefix
 def test_it_has_the_bytes_of_a_serialization(smallest, make_tiny, tmp_path, monkeypatch):
     graph = EncoderGraph(make_tiny("transformer").model)
     monkeypatch.setattr(graph_file, "SMALLEST_STREAMED", smallest)
-    write_graph(tmp_path / "encoder.onnx", to_graph(graph), WeightsFile(tmp_path / "weights.bin"))
+    write_graph(tmp_path / "encoder.onnx", to_graph(graph), WeightsWriter(tmp_path / "weights.bin"))
     assert (tmp_path / "encoder.onnx").read_bytes() == to_onnx(graph).SerializeToString(deterministic=True)
     assert not (tmp_path / "weights.bin").exists()
 
@@ -46,7 +46,7 @@ def test_weights_in_another_order_are_made_when_they_are_written(tmp_path):
     turn_when_written(graph)
     assert isinstance(graph.initializers["wt"].const_value, ir.LazyTensor)
     assert [node.op_type for node in graph] == ["Transpose", "MatMul"]
-    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10), WeightsFile(tmp_path / "weights.bin"))
+    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10), WeightsWriter(tmp_path / "weights.bin"))
     written = {one.name: one for one in onnx.load(tmp_path / "g.onnx").graph.initializer}
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(written["wt"]), weight.T)
 
@@ -75,7 +75,7 @@ def test_a_graph_of_another_exporter_is_written_too(tmp_path):
     node = ir.node("Identity", [value])
     node.outputs[0].name = "y"
     graph = ir.Graph([value], node.outputs, nodes=[node], name="g", opset_imports={"": 21})
-    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10), WeightsFile(tmp_path / "weights.bin"))
+    write_graph(tmp_path / "g.onnx", ir.Model(graph, ir_version=10), WeightsWriter(tmp_path / "weights.bin"))
     assert onnx.load(tmp_path / "g.onnx").graph.node[0].op_type == "Identity"
 
 
@@ -103,7 +103,7 @@ def test_weights_lie_beside_graphs_that_cannot_hold_them_and_only_there(tmp_path
         rng.standard_normal(shape, np.float32) for shape in ((70, 70), (70, 20), (20, 3), (70, 50))
     )
     first, second = (shared, other, small), (shared, mine)
-    beside = WeightsFile(tmp_path / "weights.bin")
+    beside = WeightsWriter(tmp_path / "weights.bin")
     write_graph(tmp_path / "whole", products(*first), beside)
     size = (tmp_path / "whole").stat().st_size
     monkeypatch.setattr(graph_file, "MAX_FILE_BYTES", size)

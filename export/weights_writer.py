@@ -1,4 +1,4 @@
-"""The file that weights lie in beside the graphs, each once, whichever graphs have it. It does not know graphs."""
+"""Writes the file of the weights that lie beside graphs, each once, whichever graphs have it. It knows no graphs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def aligned(place: int) -> int:
     return -(-place // ALIGNMENT) * ALIGNMENT
 
 
-class WeightsFile:
-    """It is not there before there is a weight."""
+class WeightsWriter:
+    """Makes the file with the first weight."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
