@@ -15,7 +15,7 @@ from rich.console import Console
 
 from benchmarks.report import Bench, LeftOutError
 from benchmarks.sections import SECTIONS
-from export.certify import processor_name
+from export.environment import processor_name
 from service.cores import num_cores
 
 PACKAGES = ("onnxruntime", "ctranslate2", "torch", "grpcio")

@@ -8,7 +8,7 @@ from pathlib import Path
 import sentencepiece
 import torch
 
-from export.bundle import CERTIFICATE_FILE, export_graphs, vocabulary_of, write_graphs, write_manifest
+from export.bundle import export_graphs, vocabulary_of, write_graphs, write_manifest
 from export.checkpoint import VOCABULARY_FILE
 from export.configuration import (
     DataConfiguration,
@@ -18,6 +18,7 @@ from export.configuration import (
 )
 from export.models.build import build_model
 from export.models.contract import TranslationModel
+from export.version_files import CERTIFICATE_FILE
 from service.model.manifest import Precision
 
 BASE_NAME = "random-transformer-base"

@@ -16,7 +16,7 @@ from typing import Protocol
 import ctranslate2
 import numpy as np
 
-from export.models.contract import END_ID
+from export.models.control_tokens import END_ID
 from service.engine.request import Decoding, Request
 from service.engine.runner import Runner
 from service.model.onnx_model import OnnxModel

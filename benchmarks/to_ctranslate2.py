@@ -16,7 +16,8 @@ from ctranslate2.specs import TransformerSpec
 from torch import Tensor, nn
 
 from export.configuration import TransformerConfiguration
-from export.models.contract import BEGIN_ID, END_ID, UNKNOWN_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID, UNKNOWN_ID
 from export.models.multi_head import MultiHeadAttention
 from export.models.transformer import Transformer
 from export.models.transformer_layers import DecoderLayer, EncoderLayer, FeedForward

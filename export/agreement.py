@@ -1,4 +1,4 @@
-"""Measures greedy translation token by token: graphs against the torch model, one precision against another.
+"""Measures greedy translation token by token, one precision against another.
 
 It also chooses the golden sentences that a certificate carries.
 """
@@ -9,17 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from export.models.contract import TranslationModel
-from export.training.decode import greedy
-from service.model.certificate import Agreement, GoldenSentence, Quantization, Scores
+from service.model.certificate import GoldenSentence, Quantization, Scores
 from service.model.greedy import Target, translate_greedily
-from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
 from service.model.rules import allowed, model_rules
 from service.model.slots import Slots
 
 NUM_GOLDEN = 8
-TORCH_MAX_LENGTH = 100
 Sources = Sequence[Sequence[int]]
 
 
@@ -63,25 +59,6 @@ def follow(
                 following.append(target[min(position, len(target) - 1)])
             slots.choose(following)
     return choices
-
-
-def measure_agreement(
-    torch_model: TranslationModel, manifest: Manifest, sources: Sources, targets: Sequence[Target]
-) -> Agreement:
-    """How many greedy targets of the graphs are the torch model's under the same rules, token by token."""
-    end_id = manifest.vocabulary.end_id
-    expected = greedy(
-        torch_model,
-        sources,
-        max_length=TORCH_MAX_LENGTH,
-        rules=[model_rules(manifest, source) for source in sources],
-    )
-    identical = 0
-    for source, wanted, target in zip(sources, expected, targets, strict=True):
-        found = target.token_ids[:-1] if target.token_ids[-1] == end_id else target.token_ids
-        length = min(TORCH_MAX_LENGTH, 2 * len(source) + 10)
-        identical += wanted[:length] == found[:length]
-    return Agreement(num_sentences=len(sources), num_identical=identical)
 
 
 def measure_quantization(

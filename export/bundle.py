@@ -5,7 +5,6 @@ The same checkpoint gives the same graphs, byte by byte.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,17 +18,24 @@ from export.configuration import TrainingConfiguration
 from export.errors import PublishError
 from export.graph_file import write_graph
 from export.graphs import DecoderStepGraph, EncoderGraph
-from export.models.contract import BEGIN_ID, END_ID, StateSpec, TranslationModel
+from export.models.contract import StateSpec, TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID
 from export.quantize import quantize
 from export.to_onnx import to_graph, to_onnx
+from export.version_files import (
+    CERTIFICATE_FILE,
+    DECODER_STEP_FILE,
+    ENCODER_FILE,
+    WEIGHTS_FILE,
+    records_of,
+    save_manifest,
+    weights_of,
+)
 from export.weights_writer import WeightsWriter
 from service.heap import trim
-from service.model.file_record import MAX_FILE_BYTES, FileRecord, file_sha256
-from service.model.manifest import MANIFEST_FILE, Manifest, Mask, Precision, State, VocabularyFiles
+from service.model.file_record import MAX_FILE_BYTES
+from service.model.manifest import Manifest, Mask, Precision, State, VocabularyFiles
 
-ENCODER_FILE, DECODER_STEP_FILE = "encoder.onnx", "decoder_step.onnx"
-WEIGHTS_FILE = "weights.bin"
-CERTIFICATE_FILE, MODEL_CARD_FILE = "certificate.json", "README.md"
 NUM_CANDIDATES = 8
 MAX_LENGTH = 256
 LENGTH_MULTIPLE = 16
@@ -141,7 +147,7 @@ def write_manifest(
         weights=weights_of(folder),
         files=records_of(folder),
     )
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    save_manifest(folder, manifest)
     return manifest
 
 
@@ -155,29 +161,7 @@ def states_of(model: TranslationModel) -> tuple[State, ...]:
     return tuple(State(name=spec.name, kind=spec.kind, dtype="float32", axes=spec.axes) for spec in model.state_specs)
 
 
-def records_of(folder: Path) -> dict[str, FileRecord]:
-    """Size and hash of every file but the manifest."""
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST_FILE)
-    return {path.name: FileRecord(sha256=file_sha256(path), size=path.stat().st_size) for path in files}
-
-
-def weights_of(folder: Path) -> str | None:
-    """The name of the file of weights; none where the graphs hold theirs."""
-    return WEIGHTS_FILE if (folder / WEIGHTS_FILE).exists() else None
-
-
 def _masks(folder: Path, pieces: Sequence[str]) -> tuple[Mask, ...]:
     vocabulary = sentencepiece.SentencePieceProcessor(model_file=str(folder / VOCABULARY_FILE))
     ids = [vocabulary.piece_to_id(piece) for piece in pieces]
     return tuple(Mask(piece=piece, source_id=i, target_id=i) for piece, i in zip(pieces, ids, strict=True))
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's files and its entries to the disk."""
-    for path in (*sorted(folder.iterdir()), folder):
-        if path.is_file() or path == folder:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

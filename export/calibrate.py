@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from export.models.contract import BEGIN_ID, END_ID, StateSpec
+from export.models.contract import StateSpec
+from export.models.control_tokens import BEGIN_ID, END_ID
 from export.quantize import Range, multiplied
 from export.trace import NUM_CONTROL_TOKENS
 from service.model.session import Array, Session

@@ -4,47 +4,23 @@ sentences. It writes no file.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from export.agreement import choose_golden, is_stable, measure_agreement, measure_quantization, translate_all
+from export.agreement import choose_golden, is_stable, measure_quantization, translate_all
+from export.environment import environment
 from export.errors import TokensDifferError
 from export.evaluate import TestSet, read_sources, score, translate
 from export.invariance import check_invariance
 from export.models.contract import TranslationModel
-from export.verify import Grid, check_parity
-from service.model.certificate import Certificate, Environment, Scores
+from export.parity import check_parity, measure_agreement
+from export.standards import BUILT_IN_SENTENCES, LARGEST_QUANTIZATION_COST, SMALLEST_AGREEMENT, TOLERANCES
+from export.verify import Grid
+from service.model.certificate import Certificate, Scores
 from service.model.greedy import Target
 from service.model.onnx_model import OnnxModel
 from service.model.text import open_texts
-
-TOLERANCES = {"fp32": 1e-3, "int8": 5e-2}
-"""Of a log-probability on another processor; a rounding that falls the other way moves an int8 one further."""
-
-SMALLEST_AGREEMENT = 0.99
-"""Share of greedy targets that must be the torch model's; the rest may be ties."""
-
-LARGEST_QUANTIZATION_COST = 0.05
-"""Share of tokens that the 8-bit form may choose otherwise, after the same target so far."""
-
-BUILT_IN_SENTENCES = (
-    "A man rides a bicycle.",
-    "Two dogs play in the snow.",
-    "A child is eating an apple at the table.",
-    "Three women stand in front of an old house and talk.",
-    "A boy in a red shirt jumps into the water.",
-    "People are waiting for the train at a station.",
-    "A woman with a yellow umbrella crosses the wet street.",
-    "The brown dog runs across a field with a stick in its mouth.",
-    "An old man sits on a bench in the park and reads a newspaper.",
-    "Several children are playing football on the beach.",
-    "A musician plays the guitar on a small stage at night.",
-    "Two workers in helmets repair the roof of a tall building.",
-)
 
 
 @dataclass(frozen=True)
@@ -151,32 +127,3 @@ def _score(model: OnnxModel, test_set: TestSet, targets: list[Target]) -> Scores
     sources = read_sources(model, texts, test_set.sources)
     pairs = zip(targets, sources, strict=True)
     return score(test_set, [texts.write(target.token_ids, source) for target, source in pairs])
-
-
-def environment(model: OnnxModel) -> Environment:
-    """Where measurements of a model are made."""
-    return Environment(
-        stepstream=version("stepstream"),
-        python=platform.python_version(),
-        torch=version("torch"),
-        onnx=version("onnx"),
-        onnxruntime=_onnxruntime_version(),
-        execution_provider=model.execution_provider,
-        processor=processor_name(),
-    )
-
-
-def _onnxruntime_version() -> str:
-    """The package has another name with CUDA."""
-    try:
-        return version("onnxruntime")
-    except PackageNotFoundError:
-        return version("onnxruntime-gpu")
-
-
-def processor_name() -> str:
-    """The processor's name, where Linux tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

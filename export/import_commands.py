@@ -1,12 +1,19 @@
-"""`stepstream-export import`: models that others made, into the model store."""
+"""`stepstream-export import`: models that others made, into the model store.
+
+What reads a model needs torch, and does so in a process of its own; this one waits, and stays small."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec
+
+from export.imports.packed import Packed
+from export.separately import separately
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
+_Given = ParamSpec("_Given")
 
 
 def add_import(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -113,46 +120,61 @@ def _add_options(parser: argparse.ArgumentParser, *, named_after: str) -> None:
 
 
 def _import_hf(options: argparse.Namespace) -> int:
-    from export.hf.importing import import_model
+    return _import(options, _read_hf, options.folder, options.max_length, **_languages(options))
 
-    return _report(import_model(options.folder, **_given(options), **_languages(options)))
+
+def _read_hf(folder: Path, longest: int, **languages: str | None) -> Packed:
+    from export.hf.read import read
+
+    return read(folder, longest, **languages).packed()
 
 
 def _import_joeynmt(options: argparse.Namespace) -> int:
-    from export.joeynmt.importing import import_model
+    return _import(options, _read_joeynmt, options.folder, options.library, options.max_length)
 
-    return _report(import_model(options.folder, options.library, **_given(options)))
+
+def _read_joeynmt(folder: Path, library: Path, longest: int) -> Packed:
+    from export.joeynmt.read import read
+
+    return read(folder, library, longest).packed()
 
 
 def _import_marian(options: argparse.Namespace) -> int:
-    from export.marian.importing import import_marian
-
     source, target = options.vocab
-    given = _given(options) | _languages(options)
-    return _report(import_marian(options.model, (source, target), normalize=options.normalize, **given))
+    languages = _languages(options)
+    return _import(
+        options, _read_marian, options.model, (source, target), options.max_length, options.normalize, **languages
+    )
 
 
-def _languages(options: argparse.Namespace) -> dict[str, Any]:
+def _read_marian(
+    model: Path, vocabs: tuple[Path, Path], longest: int, normalize: float, **languages: str | None
+) -> Packed:
+    from export.marian.read import read
+
+    return read(model, vocabs, longest, normalize=normalize, **languages).packed()
+
+
+def _languages(options: argparse.Namespace) -> dict[str, str | None]:
     return {"source_language": options.source_language, "target_language": options.target_language}
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """What `_add_options` adds, as an import takes it."""
-    lines = options.sentences.read_text(encoding="utf-8").splitlines() if options.sentences else []
-    return {
-        "model_store": options.model_store,
-        "name": options.name,
-        "version": options.version,
-        "precision": options.precision,
-        "longest": options.max_length,
-        "sentences": [line for line in lines if line.strip()],
-        "key": options.key,
-    }
-
-
-def _report(folder: Path) -> int:
+def _import(
+    options: argparse.Namespace, read: Callable[_Given, Packed], *given: _Given.args, **named: _Given.kwargs
+) -> int:
+    from export.imports.publish import publish
     from service.model.certificate import read_certificate
 
+    lines = options.sentences.read_text(encoding="utf-8").splitlines() if options.sentences else []
+    folder = publish(
+        separately(read, *given, **named),
+        model_store=options.model_store,
+        name=options.name,
+        version=options.version,
+        precision=options.precision,
+        sentences=[line for line in lines if line.strip()],
+        key=options.key,
+    )
     original = read_certificate(folder / "certificate.json").original
     assert original is not None
     print(

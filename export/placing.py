@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from export.bundle import sync_folder
 from export.errors import PublishError, VersionExistsError
 from export.sign import sign_folder
+from export.version_files import sync_folder
 from service.model.manifest import is_model_name
 
 

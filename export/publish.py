@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.alignment.choose import read_record
-from export.bundle import (
-    CERTIFICATE_FILE,
-    MAX_LENGTH,
-    MODEL_CARD_FILE,
-    export_graphs,
-    vocabulary_of,
-    write_graphs,
-    write_manifest,
-)
+from export.bundle import MAX_LENGTH, export_graphs, vocabulary_of, write_graphs, write_manifest
 from export.certify import Subject, certify
 from export.checkpoint import WEIGHTS_FILE, open_checkpoint
 from export.configuration import TrainingConfiguration
@@ -24,6 +16,7 @@ from export.model_card import model_card
 from export.models.contract import TranslationModel
 from export.placing import free_version, place_version
 from export.sign import read_private_key
+from export.version_files import CERTIFICATE_FILE, MODEL_CARD_FILE
 from service.model.certificate import Certificate, replay
 from service.model.file_record import file_sha256
 from service.model.manifest import Precision

@@ -1,4 +1,4 @@
-"""Runs a torch model and its published graphs over the same rows, step by step, giving every output by name.
+"""Runs published graphs over rows, step by step, giving every output by name.
 
 It compares nothing. The arrays are its own, so that a trace may have any width, capacity and stale contents.
 """
@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from export.models.contract import END_ID, TranslationModel
+from export.models.control_tokens import END_ID
 from service.model.memory import host_zeros
 from service.model.noise import gumbel_noise
 from service.model.onnx_model import Array, Floats, Ids, OnnxModel
@@ -144,38 +143,8 @@ def trace_onnx(
             states[name.removeprefix("new_")][...] = new
         made = outputs | carried
         for state in manifest.states_of("growing"):
-            made[f"new_{state.name}"] = _entry(states[state.name], state.axes.index("capacity"), here)
+            made[f"new_{state.name}"] = entry_at(states[state.name], state.axes.index("capacity"), here)
         yield candidate_ids.copy(), {name: np.array(value, np.float32) for name, value in made.items()}
-
-
-@torch.inference_mode()
-def encode_torch(model: TranslationModel, rows: Rows) -> Outputs:
-    """Constant and carried states of the model's encoder."""
-    states = model.encode(torch.from_numpy(rows.source_ids), torch.from_numpy(rows.source_lengths))
-    return {name: tensor.numpy() for name, tensor in states.items()}
-
-
-@torch.inference_mode()
-def trace_torch(model: TranslationModel, rows: Rows, num_candidates: int) -> Iterator[tuple[Ids, Outputs]]:
-    """As `trace_onnx`, from the model's own `encode` and `step`."""
-    lengths = torch.from_numpy(rows.source_lengths)
-    states = model.initial_states(torch.from_numpy(rows.source_ids), lengths, int(rows.positions.max()) + 1)
-    noise = tuple(spec.name for spec in model.state_specs if spec.kind == "noise")
-    for step, (tokens, here) in enumerate(zip(rows.token_ids, rows.positions, strict=True)):
-        states |= dict.fromkeys(noise, torch.from_numpy(rows.noise(step)))
-        output = model.step(torch.from_numpy(tokens), torch.from_numpy(here), lengths, states)
-        states = states | output.states
-        best, ids = output.logits.log_softmax(-1).topk(num_candidates, dim=-1)
-        made: Outputs = {"candidate_log_probabilities": best.numpy(), "logits": output.logits.numpy()}
-        if output.attention is not None:
-            made["attention"] = output.attention.numpy()
-        for spec in model.state_specs:
-            if spec.kind == "carried":
-                made[f"new_{spec.name}"] = output.states[spec.name].numpy()
-            elif spec.kind == "growing":
-                axis = spec.axes.index("capacity")
-                made[f"new_{spec.name}"] = _entry(output.states[spec.name].numpy(), axis, here)
-        yield ids.numpy(), made
 
 
 def within_lengths(model: OnnxModel, rows: Rows, states: Outputs) -> Outputs:
@@ -196,7 +165,7 @@ def corner(value: Floats) -> tuple[slice, ...]:
     return tuple(slice(size) for size in value.shape)
 
 
-def _entry(array: Array, axis: int, positions: Ids) -> Floats:
+def entry_at(array: Array, axis: int, positions: Ids) -> Floats:
     """(batch, ...) without `axis`: of each row, the entry at its position."""
     entries = np.moveaxis(array, axis, 1)[np.arange(len(positions)), positions]
     return np.asarray(entries, np.float32)

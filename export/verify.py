@@ -1,27 +1,25 @@
-"""Proves that published graphs compute what the torch model computes.
+"""Holds the outputs of published graphs against those that are wanted.
 
-It runs the graphs through the loader that serves, `service.model`, and raises a named error where they fail.
+It runs the graphs through the loader that serves, `service.model`, raises a named error where they fail, and knows no
+torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from export.errors import AxesDifferError, NamesDifferError, TokensDifferError, ValuesDifferError
-from export.models.contract import StateSpec, TranslationModel
+from export.errors import AxesDifferError, TokensDifferError, ValuesDifferError
 from export.trace import (
     Outputs,
     Rows,
     corner,
     encode_onnx,
-    encode_torch,
     make_rows,
     random_sources,
     trace_onnx,
-    trace_torch,
     within_lengths,
 )
 from service.model.certificate import Difference, Parity
@@ -53,45 +51,12 @@ class Grid:
                 yield make_rows(sources, longest, self.num_steps, vocabulary_size, seed=batch)
 
 
-def check_states(specs: Sequence[StateSpec], model: OnnxModel) -> None:
-    """Compare the manifest's states with the torch model's. Raises NamesDifferError or AxesDifferError."""
-    wanted = {spec.name: spec for spec in specs}
-    found = {state.name: state for state in model.manifest.states}
-    if tuple(wanted) != tuple(found):
-        raise NamesDifferError(f"the model has the states {', '.join(wanted)}, the manifest {', '.join(found)}")
-    for name, spec in wanted.items():
-        if (spec.kind, spec.axes) != (found[name].kind, found[name].axes):
-            raise AxesDifferError(
-                f"{name} is {spec.kind} with the axes {list(spec.axes)} in the model, "
-                f"{found[name].kind} with {list(found[name].axes)} in the manifest"
-            )
-
-
-def check_parity(
-    torch_model: TranslationModel, model: OnnxModel, grid: Grid = Grid(), *, tolerance: float = TOLERANCE
-) -> Parity:
-    """Compare every output of both graphs with the model's. Raises NamesDifferError, AxesDifferError, ValuesDifferError
-    or TokensDifferError."""
-    check_states(torch_model.state_specs, model)
-    manifest = model.manifest
-    wanted = torch_outputs(torch_model, grid, manifest.vocabulary.shared_size, manifest.num_candidates)
-    return compare(wanted, model, grid, tolerance=tolerance)
-
-
-def torch_outputs(
-    torch_model: TranslationModel, grid: Grid, vocabulary_size: int, num_candidates: int
-) -> Iterator[Outputs]:
-    """What the model makes of each of the grid's batches: the encoder's states, then every step's outputs, with one
-    candidate more than the graphs have."""
-    for rows in grid.rows(vocabulary_size):
-        yield encode_torch(torch_model, rows)
-        for ids, made in trace_torch(torch_model, rows, num_candidates + 1):
-            yield {CANDIDATE_IDS: ids.astype(np.float32), **made}
+WHOLE_GRID = Grid()
 
 
 def compare(wanted: Iterable[Outputs], model: OnnxModel, grid: Grid, *, tolerance: float = TOLERANCE) -> Parity:
-    """What `torch_outputs` gave against both graphs, which get a padded source axis with garbage beyond each length.
-    Raises AxesDifferError, ValuesDifferError or TokensDifferError."""
+    """What `export.parity.torch_outputs` gave against both graphs, which get a padded source axis with garbage beyond
+    each length. Raises AxesDifferError, ValuesDifferError or TokensDifferError."""
     vocabulary_size = model.manifest.vocabulary.shared_size
     garbage = np.random.default_rng(0)
     differences: dict[str, Difference] = {}

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from export.certify import processor_name
+from export.environment import processor_name
 from service.cores import num_cores
 
 REPORTS = Path("hostile/reports")

@@ -16,7 +16,8 @@ import torch
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, save_weights
 from export.configuration import ModelConfiguration, load_configuration
 from export.models.build import build_model
-from export.models.contract import END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import END_ID
 from export.publish import publish
 from export.training.data import Pair, collate, train_vocabulary
 from export.training.loss import smoothed_cross_entropy

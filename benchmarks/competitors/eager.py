@@ -10,7 +10,8 @@ from torch import nn
 
 from benchmarks.bundles import random_base
 from benchmarks.comparison import TARGET_LENGTH
-from export.models.contract import BEGIN_ID, END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID
 
 
 class Eager:

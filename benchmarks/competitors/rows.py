@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks import comparison
 from benchmarks.comparison import Contender
 from benchmarks.figures import at_least
-from export.models.contract import END_ID
+from export.models.control_tokens import END_ID
 
 ROWS = (1, 8, 32)
 HOPELESS = 4.0

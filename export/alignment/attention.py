@@ -13,7 +13,8 @@ from torch import Tensor
 
 from export.alignment.fast_align import Links
 from export.alignment.words import Sentence
-from export.models.contract import BEGIN_ID, END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID
 from export.models.transformer import Transformer
 from export.training.data import pad
 

@@ -6,22 +6,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.bundle import (
-    CERTIFICATE_FILE,
-    DECODER_STEP_FILE,
-    ENCODER_FILE,
-    LENGTH_MULTIPLE,
-    NUM_CANDIDATES,
-    WEIGHTS_FILE,
-    records_of,
-    weights_of,
-)
+from export.bundle import LENGTH_MULTIPLE, NUM_CANDIDATES
 from export.foreign.mapping import Mapping
 from export.foreign.originals import Original, write_beside
 from export.foreign.resolve import Resolved
 from export.foreign.vocabularies import PreparedVocabulary
+from export.version_files import (
+    CERTIFICATE_FILE,
+    DECODER_STEP_FILE,
+    ENCODER_FILE,
+    WEIGHTS_FILE,
+    records_of,
+    save_manifest,
+    weights_of,
+)
 from service.model.foreign.roles import ForeignPair
-from service.model.manifest import MANIFEST_FILE, Manifest, VocabularyFiles
+from service.model.manifest import Manifest, VocabularyFiles
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,5 @@ def write_manifest(folder: Path, parts: Parts, pair: ForeignPair, name: str, ver
         weights=weights_of(folder),
         files=records_of(folder),
     )
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    save_manifest(folder, manifest)
     return manifest

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from export.agreement import choose_golden, translate_all
-from export.certify import SMALLEST_AGREEMENT, TOLERANCES, environment
+from export.environment import environment
 from export.errors import TokensDifferError, ValuesDifferError
 from export.foreign.bundle import Parts
 from export.foreign.measure import TOLERANCE, Samples, crowd, encoder_difference, largest, num_identical, num_steps
 from export.foreign.originals import Original
+from export.standards import SMALLEST_AGREEMENT, TOLERANCES
 from service.model.certificate import Agreement, Certificate, Difference, Invariance, Parity
 from service.model.onnx_model import OnnxModel
 from service.model.text import open_texts

@@ -11,9 +11,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner
 
-from export.bundle import WEIGHTS_FILE
 from export.errors import ForeignError
 from export.graph_file import SMALLEST_STREAMED, say_beside
+from export.version_files import WEIGHTS_FILE
 from export.weights_writer import aligned
 from service.model.errors import GraphError
 from service.model.file_record import MAX_FILE_BYTES

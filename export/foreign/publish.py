@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from export.bundle import CERTIFICATE_FILE, MODEL_CARD_FILE, WEIGHTS_FILE
 from export.errors import ForeignError
 from export.foreign.bundle import Parts, write_manifest, write_parts
 from export.foreign.card import foreign_card
@@ -17,6 +16,7 @@ from export.foreign.resolve import Resolver
 from export.foreign.vocabularies import prepare_vocabulary
 from export.placing import free_version, place_version
 from export.sign import read_private_key
+from export.version_files import CERTIFICATE_FILE, MODEL_CARD_FILE, WEIGHTS_FILE
 from service.model.certificate import replay
 from service.model.errors import GraphError
 from service.model.foreign.roles import ForeignPair, Sharing

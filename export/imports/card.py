@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
-from export.imports.imported import Imported
-from export.model_card import checks
+from export.checks import checks
 from service.model.certificate import Certificate
 from service.model.languages import MANY, Languages
 from service.model.manifest import Manifest
 
 
-def model_card(imported: Imported, manifest: Manifest, certificate: Certificate) -> str:
-    """Markdown."""
+def model_card(folder: Path, manifest: Manifest, certificate: Certificate) -> str:
+    """Markdown; folder: the original's."""
     original = certificate.original
     assert original is not None
     example = min((sentence.text for sentence in certificate.golden), key=len)
     sections = [
         f"# {manifest.name}, version {manifest.version}",
-        f"Imported from `{imported.folder.resolve().name}`, a {original.architecture} of {original.library}: precision "
+        f"Imported from `{folder.resolve().name}`, a {original.architecture} of {original.library}: precision "
         f"{manifest.precision}, {manifest.vocabulary.target_size} tokens. Two ONNX graphs, `{manifest.encoder}` and "
         f"`{manifest.decoder_step}` ({len(manifest.states)} states), are served one decoder step at a time.",
         "## Licence, data, scores",

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, distributions
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from export.imports.architecture import Architecture
 from export.imports.decoding import Decoding
+from export.imports.library import Library
+from export.imports.packed import Packed
 from export.imports.tokenization import Tokenization
 from export.imports.weights import Weights
-
-
-@dataclass(frozen=True)
-class Library:
-    """The library that a model comes from, with whose translations ours are compared.
-
-    distribution: the name that it is installed by. module: what `python -m` runs to translate with it, by
-    `export.imports.original`; asked: what it is told besides. folder: what it is installed in; none: this environment.
-    """
-
-    distribution: str
-    module: str
-    asked: Mapping[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-
-    @property
-    def version(self) -> str:
-        """Such as "transformers 5.24.0"; raises PackageNotFoundError."""
-        places = sys.path if self.folder is None else [str(self.folder)]
-        for found in distributions(name=self.distribution, path=places):
-            return f"{self.distribution} {found.version}"
-        raise PackageNotFoundError(self.distribution)
 
 
 @dataclass(frozen=True)
@@ -50,3 +27,20 @@ class Imported:
     tokenization: Tokenization
     longest: int
     library: Library
+
+    def packed(self) -> Packed:
+        """For processes that only hand it on."""
+        return Packed(
+            folder=self.folder,
+            architecture_name=self.architecture_name,
+            library=self.library,
+            files=self.weights.files,
+            num_elements=self.weights.num_elements,
+            content=pickle.dumps(self),
+        )
+
+
+def unpacked(packed: Packed) -> Imported:
+    """What was packed, in another process of the same import."""
+    imported: Imported = pickle.loads(packed.content)  # noqa: S301
+    return imported

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from export.bundle import LENGTH_MULTIPLE
 from export.errors import ImportedModelError
 from export.models.recurrent import Recurrent
 from export.models.transformer import Transformer
 from service.model.file_record import MAX_WEIGHTS_BYTES
 
+DEFAULT_LONGEST = 256
 BYTES = 4
 """Of a float32."""
 
@@ -18,3 +20,8 @@ def check_size(model: Transformer | Recurrent) -> None:
         raise ImportedModelError(
             f"the model has {size / 1e9:.1f} GB of weights in float32; a version holds {MAX_WEIGHTS_BYTES / 1e9:.1f}"
         )
+
+
+def padded(length: int) -> int:
+    """Rounded up to what lengths are multiples of."""
+    return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 StateKind = Literal["constant", "carried", "growing", "noise"]
 States = dict[str, Tensor]
 
-PAD_ID, UNKNOWN_ID, BEGIN_ID, END_ID = 0, 1, 2, 3
-
 
 @dataclass(frozen=True)
 class StateSpec:

@@ -17,7 +17,8 @@ from export.configuration import RecurrentConfiguration
 from export.models import masks
 from export.models.attention import Attention
 from export.models.attention.spans import take
-from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
+from export.models.contract import States, StateSpec, StepOutput, TranslationModel
+from export.models.control_tokens import PAD_ID
 from export.models.operators import BidirectionalRnn
 
 Carried = tuple[Tensor, ...]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from export.configuration import TransformerConfiguration
 from export.models import masks
-from export.models.contract import PAD_ID, States, StateSpec, StepOutput, TranslationModel
+from export.models.contract import States, StateSpec, StepOutput, TranslationModel
+from export.models.control_tokens import PAD_ID
 from export.models.positions import RelativePositions, sinusoidal_positions
 from export.models.transformer_layers import DecoderLayer, EncoderLayer, make_norm
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from export.configuration import DataConfiguration
 from export.errors import ConfigurationError, CorpusError
-from export.models.contract import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID
+from export.models.control_tokens import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID
 from service.model.placeholders import hide_pair
 
 Pair = tuple[list[int], list[int]]

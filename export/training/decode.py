@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from export.models.contract import BEGIN_ID, END_ID, PAD_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID, PAD_ID
 from export.training.data import pad
 from service.model.row import Row
 from service.model.rules import Rule, allowed

@@ -22,7 +22,8 @@ from export.configuration import OptimizationConfiguration, TrainingConfiguratio
 from export.errors import ConfigurationError, DivergedError
 from export.metrics import bleu
 from export.models.build import build_model
-from export.models.contract import PAD_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import PAD_ID
 from export.training.command import read_configuration
 from export.training.data import (
     Batch,

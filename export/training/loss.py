@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.models.contract import PAD_ID
+from export.models.control_tokens import PAD_ID
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):

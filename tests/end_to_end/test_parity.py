@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from export.agreement import measure_agreement, translate_all
+from export.agreement import translate_all
 from export.checkpoint import load_checkpoint
 from export.evaluate import read_sources
-from export.verify import check_parity
+from export.parity import check_parity, measure_agreement
 from service.model.onnx_model import OnnxModel
 from service.model.text import open_texts
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from export.models.contract import END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import END_ID
 from tests.reference.edits import best_candidates, extended, forced_prefix, log_probabilities
 from tests.reference.options import Hypothesis, Ids, Options, Partial
 from tests.reference.scores import finish

@@ -11,7 +11,8 @@ from itertools import accumulate
 
 from torch import Tensor
 
-from export.models.contract import END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import END_ID
 from tests.reference.beam import beam, constrained_beam
 from tests.reference.edits import best_candidates, extended, forced_prefix, log_probabilities
 from tests.reference.options import Candidate, Hypothesis, Ids, Options, Partial, TermMatch, Uniform

@@ -15,7 +15,8 @@ import math
 import torch
 from torch import Tensor
 
-from export.models.contract import BEGIN_ID, END_ID, UNKNOWN_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID, UNKNOWN_ID
 from tests.reference.options import Candidate, Ids, Options, Partial
 
 

@@ -8,7 +8,8 @@ from itertools import product
 
 import torch
 
-from export.models.contract import BEGIN_ID, END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID
 from tests.reference.options import Ids
 from tests.reference.scores import attention_rows
 

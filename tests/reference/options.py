@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from export.models.contract import END_ID
+from export.models.control_tokens import END_ID
 
 Ids = tuple[int, ...]
 FinishReason = Literal["end_of_sentence", "max_length"]

@@ -11,7 +11,8 @@ import math
 
 import torch
 
-from export.models.contract import BEGIN_ID, END_ID, TranslationModel
+from export.models.contract import TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID
 from tests.reference.options import Hypothesis, Ids, Options, Partial
 from tests.reference.terms import find_term
 

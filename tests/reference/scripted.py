@@ -11,7 +11,8 @@ from torch import Tensor
 
 from export.configuration import RecurrentConfiguration, TransformerConfiguration
 from export.models.build import build_model
-from export.models.contract import BEGIN_ID, END_ID, States, StateSpec, StepOutput, TranslationModel
+from export.models.contract import States, StateSpec, StepOutput, TranslationModel
+from export.models.control_tokens import BEGIN_ID, END_ID
 from tests.reference.options import Ids
 
 Rows = tuple[tuple[float, ...], ...]

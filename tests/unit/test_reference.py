@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from export.models.contract import BEGIN_ID, END_ID, UNKNOWN_ID
+from export.models.control_tokens import BEGIN_ID, END_ID, UNKNOWN_ID
 from tests.reference.decoding import alternatives, beam, constrained_beam, greedy, sample, score
 from tests.reference.exhaustive import every_target
 from tests.reference.options import Hypothesis, Ids, Options, TermMatch

@@ -8,7 +8,7 @@ import torch
 
 from export.configuration import RecurrentConfiguration, TransformerConfiguration
 from export.models.build import build_model
-from export.models.contract import BEGIN_ID, END_ID
+from export.models.control_tokens import BEGIN_ID, END_ID
 from export.training.data import pad
 from export.training.decode import greedy
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.bundle import CERTIFICATE_FILE, Graphs, export_graphs, vocabulary_of, write_graphs, write_manifest
+from export.bundle import Graphs, export_graphs, vocabulary_of, write_graphs, write_manifest
 from export.checkpoint import CONFIGURATION_FILE, VOCABULARY_FILE, load_checkpoint, save_weights
 from export.configuration import TrainingConfiguration, load_configuration
 from export.models.attention.scores import SCORES
 from export.models.build import build_model
 from export.models.contract import TranslationModel
 from export.training.data import train_vocabulary
+from export.version_files import CERTIFICATE_FILE
 from service.model.onnx_model import OnnxModel
 
 VOCABULARY_SIZE = 40

@@ -18,7 +18,7 @@ from export.models.attention import KEYS, MEMORY, NOISE, Attention
 from export.models.attention.scores import SCORES
 from export.models.build import build_model
 from export.models.recurrent import Recurrent
-from export.verify import check_parity
+from export.parity import check_parity
 from service.model.noise import gumbel_noise
 
 SIZE = 6

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from export import bundle, graph_file
-from export.bundle import DECODER_STEP_FILE, ENCODER_FILE, Graphs, read_graphs, write_float32, write_graphs
+from export.bundle import Graphs, read_graphs, write_float32, write_graphs
 from export.errors import PublishError
 from export.graph_file import write_graph
 from export.graphs import EncoderGraph
 from export.to_onnx import to_graph, to_onnx, turn_when_written
+from export.version_files import DECODER_STEP_FILE, ENCODER_FILE
 from export.weights_writer import ALIGNMENT, WeightsWriter
 from service.model.wire import prefix
 

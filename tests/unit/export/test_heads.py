@@ -7,7 +7,7 @@ from export.configuration import TransformerConfiguration
 from export.imports.architecture import Architecture
 from export.imports.heads import HEAD_MULTIPLE, WiderHeads
 from export.imports.origin import Origin
-from export.models.contract import END_ID
+from export.models.control_tokens import END_ID
 from export.models.transformer import Transformer
 
 SIZE = 30

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
+from export.cli import main
 from export.errors import ImportedModelError
-from export.hf.importing import import_model
+from export.hf.read import read
 from tests.hf_models import make_marian
 
 
@@ -26,10 +27,8 @@ def folder(marian, tmp_path):
 
 
 def refuse(folder: Path, match: str) -> None:
-    store = folder.parent / "store"
     with pytest.raises(ImportedModelError, match=match):
-        import_model(folder, model_store=store)
-    assert not store.exists()
+        read(folder)
 
 
 def change(folder: Path, file: str, **values: object) -> None:
@@ -44,6 +43,15 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_another_architecture(folder):
     change(folder, "config.json", model_type="pegasus")
     refuse(folder, "is a pegasus; supported are marian, m2m_100, bart, mbart, t5, mt5")
+
+
+def test_the_command_says_it_in_one_line_and_writes_nothing(folder, capsys):
+    change(folder, "config.json", model_type="pegasus")
+    store = folder.parent / "store"
+    assert main(["import", "hf", str(folder), "--model-store", str(store)]) == 1
+    said = f"stepstream-export import: {folder} is a pegasus; supported are marian, m2m_100, bart, mbart, t5, mt5, "
+    assert capsys.readouterr().err == f"{said}which NLLB is one of (m2m_100)\n"
+    assert not store.exists()
 
 
 def test_an_activation(folder):

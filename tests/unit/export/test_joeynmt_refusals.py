@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
+from export.cli import main
 from export.errors import ImportedModelError
-from export.joeynmt.importing import import_model, read
+from export.joeynmt.read import read
 from tests.joeynmt_models import LIBRARY, make_in_its_own_process
 
 pytestmark = pytest.mark.skipif(
@@ -36,10 +37,8 @@ def folder(made, tmp_path):
 
 
 def refuse(folder: Path, match: str) -> None:
-    store = folder.parent / "store"
     with pytest.raises(ImportedModelError, match=match):
-        import_model(folder, LIBRARY, model_store=store)
-    assert not store.exists()
+        read(folder, LIBRARY)
 
 
 def change(folder: Path, place: str, value: object) -> None:
@@ -167,7 +166,12 @@ def test_a_checkpoint_that_is_missing_cut_short_or_none_of_joeynmt(folder):
     refuse(recurrent, "lacks 9.ckpt, which testing.load_model names")
 
 
-def test_without_the_original_the_command_says_how_to_install_it(folder, tmp_path):
-    with pytest.raises(ImportedModelError, match=r"has no JoeyNMT, .*: pip install --target joeynmt-library --no-deps"):
-        import_model(folder("recurrent"), tmp_path / "elsewhere", model_store=tmp_path / "store")
-    assert not (tmp_path / "store").exists()
+def test_without_the_original_the_command_says_how_to_install_it_and_writes_nothing(folder, tmp_path, capsys):
+    library, store = tmp_path / "elsewhere", tmp_path / "store"
+    options = ("--library", str(library), "--model-store", str(store))
+    assert main(["import", "joeynmt", str(folder("recurrent")), *options]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"stepstream-export import: {library} has no JoeyNMT, ")
+    assert ": pip install --target joeynmt-library --no-deps" in said
+    assert said.count("\n") == 1
+    assert not store.exists()

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.cli import main
 from export.errors import ImportedModelError
-from export.marian.importing import import_marian
+from export.marian.read import read
 from tests.marian_models import HIDDEN, OPTIONS, PIECES, STUDENT, Model, make, random_tensors, write
 
 
@@ -25,10 +26,8 @@ def model(made: Model, tmp_path: Path) -> Model:
 
 
 def refuse(model: Model, match: str) -> None:
-    store = model.npz.parent / "store"
     with pytest.raises(ImportedModelError, match=match):
-        import_marian(model.npz, (model.source, model.target), model_store=store)
-    assert not store.exists()
+        read(model.npz, (model.source, model.target))
 
 
 @pytest.mark.parametrize(
@@ -106,5 +105,16 @@ def test_a_vocabulary_of_another_size_or_kind(model: Model, tmp_path: Path) -> N
 
 
 def test_without_marian_itself_there_is_nothing_to_compare_with(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.marian.importing.find_spec", lambda name: None)
+    monkeypatch.setattr("export.marian.read.find_spec", lambda name: None)
     refuse(model, "the certificate compares with Marian's own translations: pip install pymarian")
+
+
+def test_the_command_says_it_in_one_line_and_writes_nothing(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    model.npz.unlink()
+    store = model.npz.parent / "store"
+    vocabs = ("--vocab", str(model.source), str(model.target))
+    assert main(["import", "marian", str(model.npz), *vocabs, "--model-store", str(store)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"stepstream-export import: {model.npz} is no file; it is to be the MODEL.npz")
+    assert said.count("\n") == 1
+    assert not store.exists()

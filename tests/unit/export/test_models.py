@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export.models.contract import BEGIN_ID, PAD_ID
+from export.models.control_tokens import BEGIN_ID, PAD_ID
 from export.training.loss import smoothed_cross_entropy
 
 

@@ -17,7 +17,7 @@ from export.checkpoint import load_checkpoint
 from export.cli import main
 from export.configuration import load_configuration
 from export.errors import CorpusError, DivergedError
-from export.models.contract import BEGIN_ID, END_ID, PAD_ID
+from export.models.control_tokens import BEGIN_ID, END_ID, PAD_ID
 from export.training.data import collate, read_lines, share, token_batches
 from export.training.loop import Trainer
 

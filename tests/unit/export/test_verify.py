@@ -21,8 +21,8 @@ from export.errors import (
 from export.invariance import check_invariance
 from export.models import masks
 from export.models.contract import StateSpec
+from export.parity import check_parity, check_states
 from export.trace import encode_onnx, make_rows, random_sources, trace_onnx, within_lengths
-from export.verify import check_parity, check_states
 
 
 def sources(num_sentences, longest, seed=5):
@@ -73,10 +73,10 @@ def test_states_under_other_names_or_axes_are_refused(gru, load_graphs, monkeypa
     first = specs[0]
     monkeypatch.setattr(type(gru.model), "state_specs", (StateSpec("other", first.kind, first.axes), *specs[1:]))
     with pytest.raises(NamesDifferError, match="the model has the states other, keys"):
-        check_states(gru.model.state_specs, model)
+        check_states(gru.model.state_specs, model.manifest)
     monkeypatch.setattr(type(gru.model), "state_specs", (StateSpec(first.name, first.kind, ("batch", 7)), *specs[1:]))
     with pytest.raises(AxesDifferError, match=r"memory is constant with the axes \['batch', 7\] in the model"):
-        check_states(gru.model.state_specs, model)
+        check_states(gru.model.state_specs, model.manifest)
 
 
 def test_padding_neighbours_and_place_change_no_bit_in_either_precision(float32, int8):

@@ -1,8 +1,7 @@
-"""From a MODEL.npz of Marian and its vocabularies to a version in the model store, as from a folder of transformers."""
+"""Reads a MODEL.npz of Marian and its vocabularies, as `export.hf.read` a folder of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,21 +10,31 @@ from pydantic import ValidationError
 
 from export.errors import ImportedModelError
 from export.imports.decoding import Decoding
-from export.imports.imported import Imported, Library
-from export.imports.publish import DEFAULT_LONGEST, name_of, padded, publish
+from export.imports.imported import Imported
+from export.imports.library import Library
+from export.imports.limits import DEFAULT_LONGEST, padded
 from export.marian.architecture import describe
 from export.marian.configuration import MarianConfiguration, parse_configuration
 from export.marian.original import DEFAULT_LENGTH_FACTOR
 from export.marian.vocabulary import read_pieces, tokenization
 from export.marian.weights import MarianWeights, read_configuration
-from service.model.manifest import Precision, Search
+from service.model.manifest import Search
 
 INSTALL = "pip install pymarian"
 
 
-def read(model: Path, vocabs: tuple[Path, Path], *, normalize: float, longest: int = DEFAULT_LONGEST) -> Imported:
-    """What the files hold, for sources and targets of at most `longest` tokens and Marian's exponent of the length;
-    raises ImportedModelError. Nothing is written."""
+def read(
+    model: Path,
+    vocabs: tuple[Path, Path],
+    longest: int = DEFAULT_LONGEST,
+    *,
+    normalize: float = 0.0,
+    source_language: str | None = None,
+    target_language: str | None = None,
+) -> Imported:
+    """What the files hold, for sources and targets of at most `longest` tokens and Marian's exponent of the length. The
+    languages are those of requests that name none (default: undetermined). Raises ImportedModelError, also where Marian
+    is not installed, since the certificate compares with it."""
     if normalize < 0.0:
         raise ImportedModelError(f"--normalize {normalize} is below 0, which is not supported")
     config = parse_configuration(read_configuration(model))
@@ -60,6 +69,13 @@ def read(model: Path, vocabs: tuple[Path, Path], *, normalize: float, longest: i
         {"vocabs": [str(path.resolve()) for path in vocabs], "normalize": normalize},
     )
     tokens = tokenization(source, target, architecture.source_size, architecture.target_size)
+    if find_spec("pymarian") is None:
+        raise ImportedModelError(f"the certificate compares with Marian's own translations: {INSTALL}")
+    tokens = replace(
+        tokens,
+        source_language=source_language or tokens.source_language,
+        target_language=target_language or tokens.target_language,
+    )
     name = "Transformer with an SSRU decoder" if config.recurrent else "Transformer"
     return Imported(model, name, architecture, weights, decoding, tokens, longest, library)
 
@@ -67,39 +83,3 @@ def read(model: Path, vocabs: tuple[Path, Path], *, normalize: float, longest: i
 def _rows(source_size: int, config: MarianConfiguration) -> int:
     """Of Marian's own source embedding."""
     return source_size - 1 if config.shared_embedding else source_size
-
-
-def import_marian(
-    model: Path,
-    vocabs: tuple[Path, Path],
-    *,
-    model_store: Path,
-    name: str | None = None,
-    version: int | None = None,
-    precision: Precision = "fp32",
-    longest: int = DEFAULT_LONGEST,
-    normalize: float = 0.0,
-    source_language: str | None = None,
-    target_language: str | None = None,
-    sentences: Sequence[str] = (),
-    key: Path | None = None,
-) -> Path:
-    """As `import_model` of a folder of transformers, and raises the same; by default NAME is the file's. Raises
-    ImportedModelError where Marian is not installed, since the certificate compares with it."""
-    imported = read(model, vocabs, normalize=normalize, longest=longest)
-    if find_spec("pymarian") is None:
-        raise ImportedModelError(f"the certificate compares with Marian's own translations: {INSTALL}")
-    tokens = replace(
-        imported.tokenization,
-        source_language=source_language or imported.tokenization.source_language,
-        target_language=target_language or imported.tokenization.target_language,
-    )
-    return publish(
-        replace(imported, tokenization=tokens),
-        model_store=model_store,
-        name=name or name_of(model.with_suffix("")),
-        version=version,
-        precision=precision,
-        sentences=sentences,
-        key=key,
-    )

@@ -1,8 +1,7 @@
-"""From a folder that JoeyNMT's training made to a version in the model store, in the way of `export.hf.importing`."""
+"""Reads a folder that JoeyNMT's training made, as `export.hf.read` one of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from export.bundle import LENGTH_MULTIPLE
 from export.errors import ImportedModelError
 from export.imports.architecture import Architecture
 from export.imports.decoding import Decoding
-from export.imports.imported import Imported, Library
-from export.imports.publish import DEFAULT_LONGEST, name_of, publish
+from export.imports.imported import Imported
+from export.imports.library import Library
+from export.imports.limits import DEFAULT_LONGEST, padded
 from export.imports.weights import Weights
 from export.joeynmt import recurrent, transformer
 from export.joeynmt.checkpoint import Checkpoint, find_checkpoint
@@ -28,7 +28,7 @@ from export.joeynmt.configuration import (
     read_configuration,
 )
 from export.joeynmt.vocabulary import read_tokenization
-from service.model.manifest import Precision, Search
+from service.model.manifest import Search
 
 MOST_POSITIONS = 5000 // LENGTH_MULTIPLE * LENGTH_MULTIPLE
 """JoeyNMT's Transformer has sinusoids for 5000."""
@@ -42,14 +42,14 @@ that it can run with."""
 
 def read(folder: Path, library: Path, longest: int = DEFAULT_LONGEST) -> Imported:
     """What the folder holds, for sources and targets of at most `longest` tokens, to be compared with the JoeyNMT that
-    is installed in another one; raises ImportedModelError. Nothing is written."""
+    is installed in another one; raises ImportedModelError."""
     installed = _installed_in(library)
     if not folder.is_dir():
         raise ImportedModelError(f"{folder} is no folder; it is the model_dir of JoeyNMT's training that is imported")
     config = read_configuration(folder)
     weights = Checkpoint(find_checkpoint(folder, config.testing.load_model))
     longest = min(longest, MOST_POSITIONS)
-    architecture = _described(config.model, weights, -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+    architecture = _described(config.model, weights, padded(longest))
     architecture.check(weights)
     return Imported(
         folder,
@@ -60,31 +60,6 @@ def read(folder: Path, library: Path, longest: int = DEFAULT_LONGEST) -> Importe
         read_tokenization(folder, config.data, architecture.source_size, architecture.target_size),
         longest,
         installed,
-    )
-
-
-def import_model(
-    folder: Path,
-    library: Path,
-    *,
-    model_store: Path,
-    name: str | None = None,
-    version: int | None = None,
-    precision: Precision = "fp32",
-    longest: int = DEFAULT_LONGEST,
-    sentences: Sequence[str] = (),
-    key: Path | None = None,
-) -> Path:
-    """Publish a folder as MODEL_STORE/NAME/VERSION; the version's folder. library: what JoeyNMT is installed in; other
-    arguments and errors are those of `export.hf.importing.import_model`."""
-    return publish(
-        read(folder, library, longest),
-        model_store=model_store,
-        name=name or name_of(folder),
-        version=version,
-        precision=precision,
-        sentences=sentences,
-        key=key,
     )
 
 
