@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from service.heap import trim
 from service.model import graph_tables
 from service.model.errors import GraphError
 from service.model.greedy import translate_greedily
@@ -60,6 +61,7 @@ def test_two_graphs_take_the_memory_of_one_table():
     array, first = lookup(size, "first")
     _, second = lookup(size, "second")
     gc.collect()
+    trim()
     before = held()
     made, addresses = sessions_of([first, second])
     assert addresses[0] == addresses[1]
@@ -130,6 +132,7 @@ def test_translations_and_states_are_the_same_to_the_last_bit(place, version, tm
 
 @pytest.mark.usefixtures("_small_ones_count")
 def test_tables_are_there_for_as_long_as_a_bound_step_and_no_longer(version):
+    gc.collect()
     before = mapped_tables()
     model = OnnxModel(version, num_threads=1)
     source_ids, lengths = np.array([SOURCES[0]]), np.array([4])
