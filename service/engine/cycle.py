@@ -150,12 +150,12 @@ class Cycle:
                 events.append((request_id, result))
                 if result.is_last:
                     ended.append(request_id)
+            self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
             self._mailboxes.deliver(events)
             for request_id in ended:
                 self._scheduler.finish(request_id)
                 if not self._runner.is_known(request_id):
                     self._mailboxes.remove(request_id)
-            self._observer.step_made(num_rows=num_rows, seconds=time.monotonic() - started)
         self._observer.load_changed(
             num_rows=self._runner.num_rows,
             queue_length=self._scheduler.queue_length,

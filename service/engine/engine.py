@@ -17,6 +17,7 @@ from service.engine.cycle import PUSHBACK_MS, Cycle
 from service.engine.editing import EditableTranslation
 from service.engine.mailbox import UNLIMITED, Mailbox, Place
 from service.engine.mailboxes import Mailboxes
+from service.engine.niceness import be_nicer
 from service.engine.observer import Observer
 from service.engine.request import Decoding, Request, StepResult
 from service.engine.row_limit import RowLimit
@@ -185,6 +186,7 @@ class Engine:
                 self._commands.add(Cancel(request.request_id))
 
     def _main(self) -> None:
+        be_nicer()
         current_interrupt.set(self.heartbeat.interrupt)
         try:
             while not self._commands.are_closed:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -10,6 +13,7 @@ import pytest
 
 from service.engine.engine import EditableTranslation, Engine
 from service.engine.mailbox import Unlimited
+from service.engine.niceness import NICENESS
 from service.engine.request import Decoding, FinishReason, StepResult
 from service.errors import (
     DeadlineExceededError,
@@ -44,6 +48,15 @@ async def collect(
 
 def tokens_of(results: list[StepResult]) -> list[int]:
     return [token.token_id for result in results for token in result.settled]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's threads have a niceness of their own")
+async def test_an_engine_gives_way_to_the_event_loop(engine: Engine) -> None:
+    await collect(engine, (7, 3))
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    [thread] = [one for one in threading.enumerate() if one.name == "test"]
+    assert thread.native_id is not None
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(own + NICENESS, 19)
 
 
 async def test_every_step_is_delivered_once_and_in_order(engine: Engine) -> None:
