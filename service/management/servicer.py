@@ -27,7 +27,7 @@ REFUSALS = {
     Reason.FILE: NotPossibleError("the version is refused: a file is missing, damaged, not listed, or no plain file"),
     Reason.SIGNATURE: NotPossibleError("the version is refused: no trusted key has signed its manifest"),
     Reason.GRAPH: NotPossibleError(
-        "the version is refused: a graph cannot be loaded, reaches outside of its file, or is not as the manifest says"
+        "the version is refused: a graph cannot be loaded, reaches outside of its files, or is not as the manifest says"
     ),
     Reason.VOCABULARY: NotPossibleError(
         "the version is refused: a vocabulary cannot be loaded, or is not what the manifest says"

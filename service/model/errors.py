@@ -59,7 +59,7 @@ class SignatureError(BundleError):
 
 
 class GraphError(BundleError):
-    """A graph cannot be loaded, reaches outside of its file, or is not what the manifest says."""
+    """A graph cannot be loaded, reaches outside of its files, or is not what the manifest says."""
 
     reason = Reason.GRAPH
 

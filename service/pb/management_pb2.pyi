@@ -72,7 +72,7 @@ class _FailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     FAILURE_REASON_SIGNATURE: _FailureReason.ValueType  # 4
     """No trusted key has signed the manifest."""
     FAILURE_REASON_GRAPH: _FailureReason.ValueType  # 5
-    """A graph cannot be loaded, reaches outside of its file, or is not what the manifest says."""
+    """A graph cannot be loaded, reaches outside of its files, or is not what the manifest says."""
     FAILURE_REASON_VOCABULARY: _FailureReason.ValueType  # 6
     """A vocabulary cannot be loaded, or is not what the manifest says."""
     FAILURE_REASON_CERTIFICATE: _FailureReason.ValueType  # 7
@@ -102,7 +102,7 @@ FAILURE_REASON_FILE: FailureReason.ValueType  # 3
 FAILURE_REASON_SIGNATURE: FailureReason.ValueType  # 4
 """No trusted key has signed the manifest."""
 FAILURE_REASON_GRAPH: FailureReason.ValueType  # 5
-"""A graph cannot be loaded, reaches outside of its file, or is not what the manifest says."""
+"""A graph cannot be loaded, reaches outside of its files, or is not what the manifest says."""
 FAILURE_REASON_VOCABULARY: FailureReason.ValueType  # 6
 """A vocabulary cannot be loaded, or is not what the manifest says."""
 FAILURE_REASON_CERTIFICATE: FailureReason.ValueType  # 7
