@@ -78,6 +78,7 @@ def assemble(
             limits,
             metrics.engine(manifest.name, manifest.version, num_slots=limits.max_slots),
             on_failure=on_failure,
+            niceness=settings.engine_niceness,
         )
         for number in range(settings.num_engines(step_bytes))
     ]

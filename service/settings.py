@@ -66,6 +66,13 @@ class Settings(BaseSettings):
         "and one alone for a model whose step has less than 16 MiB",
     )
     num_threads: PositiveInt = Field(1, description="threads that the step of one engine uses")
+    engine_niceness: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="how much nicer an engine's thread is than the rest of the process, which then need not wait for "
+        "a step; 0 where other processes want the same cores and nothing divides these among them",
+    )
     max_slots: PositiveInt = Field(
         64, description="sequences that share one engine's decoder step; fewer while much is refused"
     )

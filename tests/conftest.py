@@ -14,6 +14,7 @@ from tests.fault_table import pytest_addoption, pytest_configure
 __all__ = ["pytest_addoption", "pytest_configure"]
 
 os.environ["STEPSTREAM_ADMIN_PORT"] = "0"  # servers of tests run side by side
+os.environ["STEPSTREAM_ENGINE_NICENESS"] = "0"  # and share the cores with their clients
 settings.register_profile("without a clock", deadline=None)
 settings.load_profile("without a clock")
 

@@ -42,10 +42,13 @@ class Engine:
         observer: Observer,
         *,
         on_failure: Callable[[BaseException], None],
+        niceness: int = 0,
     ) -> None:
-        """name is the thread's; on_failure is called on the event loop, once, if a fault ends the engine."""
+        """name is the thread's, and niceness how much nicer it is than the process's others; on_failure is called on
+        the event loop, once, if a fault ends the engine."""
         self._observer = observer
         self._on_failure = on_failure
+        self._niceness = niceness
         self._ids = itertools.count(1)
         self._commands = Commands()
         self._failing = threading.Lock()
@@ -186,7 +189,7 @@ class Engine:
                 self._commands.add(Cancel(request.request_id))
 
     def _main(self) -> None:
-        be_nicer()
+        be_nicer(self._niceness)
         current_interrupt.set(self.heartbeat.interrupt)
         try:
             while not self._commands.are_closed:

@@ -118,6 +118,8 @@ def test_providers_keep_their_order_and_their_options() -> None:
         ("max_slots", "0"),
         ("num_threads", "0"),
         ("num_workers", "-1"),
+        ("engine_niceness", "-1"),
+        ("engine_niceness", "20"),
         ("grace_s", "0"),
         ("port", "x"),
     ],

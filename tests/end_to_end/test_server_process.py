@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +19,8 @@ import onnxruntime
 import pytest
 
 from service.client.client import Client
-from service.client.server_process import SERVE_COMMAND, running_server
+from service.client.server_process import SERVE_COMMAND, running_server, server_process
+from tests.faults.watched import copy_model
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +133,16 @@ def test_readiness_liveness_and_metrics_are_told_over_http(shipped_store: Path) 
         process.wait(30)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's threads have a niceness of their own")
+def test_engines_and_no_other_threads_are_nicer(tmp_path: Path) -> None:
+    options = ("--model-store", str(copy_model(tmp_path)), "--num-workers", "2", "--engine-niceness", "3")
+    with server_process((*SERVE_COMMAND, *options)) as server:
+        own = os.getpriority(os.PRIO_PROCESS, server.pid)
+        threads = [int(thread.name) for thread in Path(f"/proc/{server.pid}/task").iterdir()]
+        above = [os.getpriority(os.PRIO_PROCESS, thread) - own for thread in threads]
+    assert {niceness: above.count(niceness) for niceness in set(above)} == {0: len(threads) - 2, 3: 2}
 
 
 def test_serving_imports_neither_torch_nor_onnx(python: str) -> None:

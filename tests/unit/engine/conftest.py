@@ -141,11 +141,16 @@ def observer() -> RecordingObserver:
 
 @pytest.fixture
 def make_engine(rows: FakeRows, observer: RecordingObserver) -> Callable[..., Engine]:
-    def make(other_rows: FakeRows | None = None, **limits: int) -> Engine:
+    def make(other_rows: FakeRows | None = None, *, niceness: int = 0, **limits: int) -> Engine:
         values = {"max_slots": 4, "max_encode_tokens": 256, "length_multiple": 16} | limits
         failures: list[BaseException] = []
         engine = Engine(
-            "test", Runner(other_rows or rows, end_id=END_ID), Limits(**values), observer, on_failure=failures.append
+            "test",
+            Runner(other_rows or rows, end_id=END_ID),
+            Limits(**values),
+            observer,
+            on_failure=failures.append,
+            niceness=niceness,
         )
         engine.failures = failures  # type: ignore[attr-defined]
         return engine

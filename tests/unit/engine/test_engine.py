@@ -13,7 +13,6 @@ import pytest
 
 from service.engine.engine import EditableTranslation, Engine
 from service.engine.mailbox import Unlimited
-from service.engine.niceness import NICENESS
 from service.engine.request import Decoding, FinishReason, StepResult
 from service.errors import (
     DeadlineExceededError,
@@ -51,12 +50,15 @@ def tokens_of(results: list[StepResult]) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's threads have a niceness of their own")
-async def test_an_engine_gives_way_to_the_event_loop(engine: Engine) -> None:
+async def test_an_engine_gives_way_to_the_event_loop(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(niceness=5)
+    engine.start()
     await collect(engine, (7, 3))
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     [thread] = [one for one in threading.enumerate() if one.name == "test"]
     assert thread.native_id is not None
-    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(own + NICENESS, 19)
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(own + 5, 19)
+    await engine.stop()
 
 
 async def test_every_step_is_delivered_once_and_in_order(engine: Engine) -> None:
