@@ -85,18 +85,18 @@ class _AcceptingServer(_server.Server):
                 state = await self._server._request_registered_call(method)
             except cygrpc._RequestCallError:
                 continue
-            may_refuse = self._refuser is not None and self._refuser.may_refuse(path)
-            serving = self._refuse_or_serve(path, state) if may_refuse else self._served(path, state)
-            task = self._loop.create_task(serving)
+            task = self._loop.create_task(self._refuse_or_serve(path, state))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     def _served(self, path: str, state: Any) -> Coroutine[Any, Any, None]:
-        """As grpc.aio serves a call."""
+        """As grpc.aio serves a call of which it has read nothing."""
         serving = cygrpc._handle_rpc(path, self._resolver, self._interceptors, state, self._loop, False)
         return cast("Coroutine[Any, Any, None]", cygrpc._schedule_rpc_coro(serving, state, self._loop, path))
 
     async def _refuse_or_serve(self, path: str, state: Any) -> None:
+        """An only message is read where nobody interrupts: grpc.aio never frees what it asked for one with, if a client
+        that resets its call ends the reading."""
         handler, message = self._handlers[path], None
         if not handler.request_streaming:
             message = await cygrpc._receive_message(state, self._loop)
@@ -112,8 +112,9 @@ class _AcceptingServer(_server.Server):
 
     def _refusal(self, path: str, handler: Handler, message: bytes | None, state: Any) -> Refusal | None:
         """Without an answer a call would stay open: what fails here is logged, and the call goes the usual way."""
+        if self._refuser is None or not self._refuser.may_refuse(path):
+            return None
         context, deserialize = cygrpc._ServicerContext(state, None, None, self._loop), handler.request_deserializer
-        assert self._refuser is not None
         assert deserialize is not None
         try:
             metadata = context.invocation_metadata() or ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ NORMAL = 0.9
 LOADS = (0.5, NORMAL, 1.0, 2.0, 5.0, 10.0)
 ROUNDS = 3
 """Of all loads, one after the other: the machine has faster and slower minutes."""
+REST_S = 11.0
+"""After a round, until the server has forgotten that it was crowded (service/admission, AFTER_CROWD_S): as many clients
+as it has rows would meet a short queue."""
 SETTLED_S = 6.0
 """What is sent earlier counts as the burst that it still is, in which a queue may be longer."""
 WINDOW_S = 0.5
@@ -86,6 +90,7 @@ def _overload(
                 knee = asyncio.run(_saturated(address, texts, num_slots))
             found = {share: offered(Phase(share * knee, PHASE_S))[0] for share in LOADS}
             after = offered(Phase(LOADS[-1] * knee, 2.0), Phase(NORMAL * knee, PHASE_S))[1]
+            time.sleep(REST_S)
             return _Round(knee, found, after)
 
         rounds = [one_round() for _ in range(ROUNDS)]

@@ -7,9 +7,13 @@ import pytest
 from hostile.growth import MIB, Growth, Sample, draw, growth
 from hostile.memory.measuring import MOST_FORGOTTEN, Plan, measure
 from hostile.memory.waiting import CANCELLED, FLAGS
-from hostile.server import Memory, serving
+from hostile.server import Memory, ServerProcess, serving
+from tests.faults.attacks import rapid_reset
 
 SHORT = Plan(num_rounds=10, streams=60, waiting=200, refused=60)
+NUM_RESETS = 2_000
+MOST_AFTER_A_RESET = 40.0
+"""Bytes that malloc may hold more after each; a batch that grpc.aio does not free has some 95."""
 
 
 async def test_a_cancelled_stream_leaves_nothing_behind(tiny_store: Path, tmp_path: Path) -> None:
@@ -28,6 +32,26 @@ async def test_a_handler_that_swallows_its_cancellation_is_noticed(
         measured = await measure(server, SHORT)
     assert growth(measured.waiting).allocated > 2 * MOST_FORGOTTEN
     assert not measured.checks()[0].holds
+
+
+def after_resets(server: ServerProcess) -> float:
+    """Bytes that malloc holds more after each stream that is reset as soon as it is opened."""
+    samples = []
+    for number in range(1, 13):
+        rapid_reset(server.address, NUM_RESETS)
+        server.settled_balance(timeout_s=5.0)
+        samples.append(Sample(number * NUM_RESETS, server.memory(collect=True)))
+    return growth(samples).allocated
+
+
+def test_a_stream_that_is_reset_at_once_leaves_nothing_behind(tiny_store: Path, tmp_path: Path) -> None:
+    with serving(tiny_store, tmp_path / "log", FLAGS) as server:
+        assert after_resets(server) < MOST_AFTER_A_RESET
+
+
+def test_reading_that_a_reset_interrupts_is_noticed(tiny_store: Path, tmp_path: Path, broken: Path) -> None:
+    with serving(tiny_store, tmp_path / "log", FLAGS, [broken / "reading_interrupted.py"]) as server:
+        assert after_resets(server) > 1.5 * MOST_AFTER_A_RESET
 
 
 def test_growth_is_the_slope_of_the_last_half() -> None:
