@@ -34,9 +34,9 @@ BASE = TransformerConfiguration(
 BASE_VOCABULARY = 32_000
 
 
-def make_random_base(folder: Path) -> Path:
-    """FOLDER/1: a Transformer base in exact 8-bit form, with a vocabulary of 32,000 invented words."""
-    return write_version(folder, BASE_NAME, BASE, BASE_VOCABULARY, "int8")
+def make_random_base(folder: Path, precision: Precision = "int8") -> Path:
+    """FOLDER/1: a Transformer base with a vocabulary of 32,000 invented words, by default in exact 8-bit form."""
+    return write_version(folder, BASE_NAME, BASE, BASE_VOCABULARY, precision)
 
 
 def random_base() -> TranslationModel:

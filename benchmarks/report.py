@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from benchmarks.bundles import BASE_NAME, make_random_base, random_base
 from benchmarks.to_ctranslate2 import convert
 from export.checkpoint import load_checkpoint
+from export.publish import publish
 from service.model.store import list_versions
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,16 @@ class Bench:
     def base(self) -> Path:
         """A Transformer base with random weights in exact 8-bit form, as a version."""
         return make_random_base(self.scratch / BASE_NAME)
+
+    @cached_property
+    def in_fp32(self) -> dict[str, Path]:
+        """As `folders`, exported in fp32: what an execution provider without 8-bit products is given."""
+        store = self.scratch / "fp32"
+        shipped = {
+            name: publish(ROOT / "export" / "checkpoints" / name, model_store=store, precision="fp32")
+            for name in (SHIPPED, RECURRENT)
+        }
+        return {**shipped, BASE_NAME: make_random_base(store / BASE_NAME, precision="fp32")}
 
     @cached_property
     def base_in_ctranslate2(self) -> Path:

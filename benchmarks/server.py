@@ -26,7 +26,7 @@ from service.refusing import Refuser
 from service.registry import Registry
 from service.security.access import Access
 from service.servicer import TranslationServicer
-from service.settings import Settings
+from service.settings import Settings, parse_providers
 from service.transport import server_options
 from service.validation import Limits
 
@@ -37,7 +37,8 @@ SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 async def serve(folder: Path) -> None:
     """Until SIGTERM."""
     settings, metrics, registry = Settings(), Metrics(), Registry()
-    onnx_model = OnnxModel(folder, num_threads=settings.num_threads)
+    providers = parse_providers(settings.execution_providers)
+    onnx_model = OnnxModel(folder, providers=providers, num_threads=settings.num_threads)
     model = assemble(onnx_model, "{}", settings, metrics, on_failure=lambda error: sys.exit(str(error)))
     model.engine.start()
     registry.add(model)

@@ -18,10 +18,13 @@ class Server:
     command: tuple[str, ...]
 
 
-def ours(version: Path, *, num_slots: int | None = None) -> Server:
-    """This project's server on one version, with its default settings but for the rows of its steps."""
-    settings = () if num_slots is None else ("env", f"STEPSTREAM_MAX_SLOTS={num_slots}")
-    return Server("default", (*settings, sys.executable, "-m", "benchmarks.server", str(version)))
+def ours(version: Path, *, num_slots: int | None = None, provider: str = "cpu") -> Server:
+    """This project's server on one version, with its default settings but for the rows of its steps and the execution
+    provider."""
+    settings = [f"STEPSTREAM_EXECUTION_PROVIDERS={provider}"]
+    if num_slots is not None:
+        settings.append(f"STEPSTREAM_MAX_SLOTS={num_slots}")
+    return Server("default", ("env", *settings, sys.executable, "-m", "benchmarks.server", str(version)))
 
 
 def store(*, num_processes: int) -> Server:
