@@ -85,7 +85,7 @@ class _AcceptingServer(_server.Server):
                 state = await self._server._request_registered_call(method)
             except cygrpc._RequestCallError:
                 continue
-            task = self._loop.create_task(self._refuse_or_serve(path, state))
+            task = self._loop.create_task(self._take(path, state))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -94,7 +94,7 @@ class _AcceptingServer(_server.Server):
         serving = cygrpc._handle_rpc(path, self._resolver, self._interceptors, state, self._loop, False)
         return cast("Coroutine[Any, Any, None]", cygrpc._schedule_rpc_coro(serving, state, self._loop, path))
 
-    async def _refuse_or_serve(self, path: str, state: Any) -> None:
+    async def _take(self, path: str, state: Any) -> None:
         """An only message is read where nobody interrupts: grpc.aio never frees what it asked for one with, if a client
         that resets its call ends the reading."""
         handler, message = self._handlers[path], None

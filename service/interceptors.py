@@ -16,6 +16,7 @@ from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
 from service.errors import ServiceError
 from service.parsing import parse
+from service.reading import read_all
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
 from service.statuses import STATUS, pushback_metadata, told_of
@@ -94,10 +95,6 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
 
-        async def read_all(messages: AsyncIterator[bytes], entered: _Entered) -> AsyncIterator[Any]:
-            async for message in messages:
-                yield self._read(message, entered)
-
         async def call(sent: Any, context: Any) -> None:
             is_first = True
 
@@ -111,7 +108,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 await context.write(response)
 
             async with self._entered(handler, path, context) as entered:
-                request = read_all(sent, entered) if handler.request_streaming else self._read(sent, entered)
+                request = self._read_each(sent, entered) if handler.request_streaming else self._read(sent, entered)
                 async with aclosing(behavior(request, context)) as responses:
                     await write_all(responses, write, max_stall_s=self._max_write_stall_s)
 
@@ -158,6 +155,11 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             refuse_after(self._max_attempts, metadata)
             with self._ids.held(call.caller, call.request_id):
                 yield grant
+
+    async def _read_each(self, messages: AsyncIterator[bytes], entered: _Entered) -> AsyncIterator[Any]:
+        async with aclosing(read_all(messages)) as read:
+            async for message in read:
+                yield self._read(message, entered)
 
     def _read(self, message_bytes: bytes, entered: _Entered) -> Any:
         """The message, once it is known that it is one, that its model is the caller's to use, and that it is within

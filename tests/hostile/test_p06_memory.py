@@ -34,19 +34,20 @@ async def test_a_handler_that_swallows_its_cancellation_is_noticed(
     assert not measured.checks()[0].holds
 
 
-def after_resets(server: ServerProcess) -> float:
+def after_resets(server: ServerProcess, method: str = "StreamTranslate") -> float:
     """Bytes that malloc holds more after each stream that is reset as soon as it is opened."""
     samples = []
     for number in range(1, 13):
-        rapid_reset(server.address, NUM_RESETS)
+        rapid_reset(server.address, NUM_RESETS, method=method)
         server.settled_balance(timeout_s=5.0)
         samples.append(Sample(number * NUM_RESETS, server.memory(collect=True)))
     return growth(samples).allocated
 
 
-def test_a_stream_that_is_reset_at_once_leaves_nothing_behind(tiny_store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["StreamTranslate", "TranslateInteractive"])
+def test_a_stream_that_is_reset_at_once_leaves_nothing_behind(tiny_store: Path, tmp_path: Path, method: str) -> None:
     with serving(tiny_store, tmp_path / "log", FLAGS) as server:
-        assert after_resets(server) < MOST_AFTER_A_RESET
+        assert after_resets(server, method) < MOST_AFTER_A_RESET
 
 
 def test_reading_that_a_reset_interrupts_is_noticed(tiny_store: Path, tmp_path: Path, broken: Path) -> None:

@@ -3,8 +3,8 @@
 from service import accepting
 
 
-async def refuse_or_serve(server, path, state):
+async def take(server, path, state):
     await server._served(path, state)
 
 
-accepting._AcceptingServer._refuse_or_serve = refuse_or_serve
+accepting._AcceptingServer._take = take
