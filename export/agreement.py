@@ -14,6 +14,7 @@ from service.model.greedy import Target, translate_greedily
 from service.model.onnx_model import OnnxModel
 from service.model.rules import allowed, model_rules
 from service.model.slots import Slots
+from service.model.text import Source, open_texts
 
 NUM_GOLDEN = 8
 Sources = Sequence[Sequence[int]]
@@ -108,6 +109,7 @@ def choose_golden(
     """Sentences of spread lengths among those whose every token wins clearly, so that another processor's
     rounding turns none of them."""
     begun = prefixes or [()] * len(sources)
+    written = open_texts(model.manifest, model.folder, model.files)
     followed = follow(model, sources, targets, prefixes=begun, max_rows=max_rows)
     golden = [
         GoldenSentence(
@@ -115,6 +117,7 @@ def choose_golden(
             source_ids=tuple(source),
             target_prefix=tuple(prefix),
             target_ids=tuple(target.token_ids),
+            target_text=written.write(target.token_ids, Source(tuple(source))),
             log_probabilities=tuple(target.log_probabilities),
             smallest_margin=min(choice.margin for choice in choices),
         )

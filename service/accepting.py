@@ -3,16 +3,17 @@
 grpc.aio asks for one call of each method at a time, and comes to the next after several turns of the event loop. While
 the loop is busy with streams, calls then wait where nobody sees them: none is refused, whatever admission would say,
 and all become late. Here many calls of a method are asked for at once, and what a full server refuses is refused before
-any handler or interceptor meets it. That needs what grpc.aio keeps to itself: its server's object and the functions
-that serve one call.
+any handler or interceptor meets it. grpc.aio also never answers a call whose client ends it without its only message.
+That needs what grpc.aio keeps to itself: its server's object and the functions that serve one call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 NUM_ASKED_FOR = 16
 """Calls of one method that are asked for at once, beside the one that grpc.aio asks for."""
+
+GONE_S = 0.02
+"""After a call has ended without its message, until it is known whether its client has reset it."""
+
+_Serve: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 _log = structlog.get_logger()
 
@@ -50,7 +56,7 @@ class _AcceptingServer(_server.Server):
         options: Sequence[tuple[str, int]],
         refuser: Refuser | None,
     ) -> None:
-        super().__init__(None, (), tuple(interceptors), tuple(options), None, None)
+        super().__init__(None, (), (_Ours(self), *interceptors), tuple(options), None, None)
         self._interceptors = tuple(interceptors)
         self._refuser = refuser
         self._generic: list[grpc.GenericRpcHandler] = []
@@ -67,9 +73,9 @@ class _AcceptingServer(_server.Server):
         super().add_registered_method_handlers(service_name, method_handlers)
 
     async def start(self) -> None:
-        await super().start()
         self._loop = asyncio.get_running_loop()
         self._resolver = cygrpc._MethodResolver(self._generic, self._handlers)
+        await super().start()
         for path in self._handlers:
             for _ in range(NUM_ASKED_FOR):
                 self._accepting.append(asyncio.create_task(self._accept(path)))
@@ -82,33 +88,77 @@ class _AcceptingServer(_server.Server):
         method = path.encode()
         while self._server.is_running():
             try:
-                state = await self._server._request_registered_call(method)
+                self._start(self._take(path, await self._server._request_registered_call(method)))
             except cygrpc._RequestCallError:
                 continue
-            task = self._loop.create_task(self._take(path, state))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
 
-    def _served(self, path: str, state: Any) -> Coroutine[Any, Any, None]:
-        """As grpc.aio serves a call of which it has read nothing."""
-        serving = cygrpc._handle_rpc(path, self._resolver, self._interceptors, state, self._loop, False)
-        return cast("Coroutine[Any, Any, None]", cygrpc._schedule_rpc_coro(serving, state, self._loop, path))
+    def _start(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(serving)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _take(self, path: str, state: Any) -> None:
-        """An only message is read where nobody interrupts: grpc.aio never frees what it asked for one with, if a client
-        that resets its call ends the reading."""
-        handler, message = self._handlers[path], None
+        if (serve := await self.begun(path, state)) is not None:
+            await cygrpc._schedule_rpc_coro(serve(), state, self._loop, path)
+
+    async def begun(self, path: str, state: Any) -> _Serve | None:
+        """What serves a call whose only message is read; None where it has its answer. Better not interrupted: grpc.aio
+        never frees what it asked for a message with, if a client that resets its call ends the reading."""
+        if (handler := self._handlers.get(path)) is None:
+            return partial(self._as_ever, path, state)
+        message = None
         if not handler.request_streaming:
-            message = await cygrpc._receive_message(state, self._loop)
-            if message is None:  # the client has gone
-                return
+            try:
+                message = await self._only_message(path, state)
+            except TimeoutError:
+                return None
+            if message is None:
+                return partial(self._refuse_empty, path, state)
         if (refusal := self._refusal(path, handler, message, state)) is not None:
             await self._refuse(state, refusal)
-        elif message is None:
-            await self._served(path, state)
-        else:
-            serving = self._serve_message(path, message, state)
-            await cygrpc._schedule_rpc_coro(serving, state, self._loop, path)
+            return None
+        if message is None:
+            return partial(self._as_ever, path, state)
+        return partial(self._serve_message, path, message, state)
+
+    async def _only_message(self, path: str, state: Any) -> bytes | None:
+        """None of a call that has ended without one; raises TimeoutError once a call that did not bring it in time was
+        told so."""
+        is_late = False
+
+        def end() -> None:
+            nonlocal is_late
+            is_late = True
+            self._start(self._refuse_unread(path, state, is_late=True))
+
+        max_call_s = None if self._refuser is None else self._refuser.max_call_s
+        timer = None if max_call_s is None else self._loop.call_later(max_call_s, end)
+        try:
+            message = await cygrpc._receive_message(state, self._loop)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if is_late:
+            raise TimeoutError
+        return cast("bytes | None", message)
+
+    async def _refuse_empty(self, path: str, state: Any) -> None:
+        """Ended meanwhile by grpc.aio where the client has gone: gRPC never frees what it should send to nobody."""
+        await asyncio.sleep(GONE_S)
+        await self._refuse_unread(path, state, is_late=False)
+
+    async def _refuse_unread(self, path: str, state: Any, *, is_late: bool) -> None:
+        """It asks for nobody's address: of a call that has ended, gRPC reads it where none is any more."""
+        if self._refuser is not None:
+            metadata = cygrpc._ServicerContext(state, None, None, self._loop).invocation_metadata() or ()
+            refusal = self._refuser.unread(path, metadata, is_late=is_late)
+            if await self._refuse(state, refusal):
+                self._refuser.counted(refusal)
+
+    async def _as_ever(self, path: str, state: Any) -> None:
+        """As grpc.aio serves a call of which it has read nothing."""
+        with suppress(cygrpc.ExecuteBatchError):  # the client has gone
+            await _handle_rpc(path, self._resolver, self._interceptors, state, self._loop, False)
 
     def _refusal(self, path: str, handler: Handler, message: bytes | None, state: Any) -> Refusal | None:
         """Without an answer a call would stay open: what fails here is logged, and the call goes the usual way."""
@@ -123,12 +173,16 @@ class _AcceptingServer(_server.Server):
             _log.error("refusal failed", method=path, error=type(error).__name__)
             return None
 
-    async def _refuse(self, state: Any, refusal: Refusal) -> None:
+    async def _refuse(self, state: Any, refusal: Refusal) -> bool:
+        """Whether the client was still there."""
         code, headers = refusal.code.value[0], cygrpc.SendInitialMetadataOperation(None, 0)
-        with suppress(cygrpc.ExecuteBatchError):  # the client has gone
+        try:
             await cygrpc._send_error_status_from_server(
                 state, code, refusal.details, tuple(refusal.trailing), headers, self._loop
             )
+        except cygrpc.ExecuteBatchError:
+            return False
+        return True
 
     async def _serve_message(self, path: str, message: bytes, state: Any) -> None:
         """As grpc.aio serves a call whose only message it has read."""
@@ -137,11 +191,36 @@ class _AcceptingServer(_server.Server):
         deserialize, serialize = handler.request_deserializer, handler.response_serializer
         request = message if deserialize is None else deserialize(message)
         context = cygrpc._ServicerContext(state, deserialize, serialize, self._loop)
-        if handler.response_streaming:
-            await cygrpc._finish_handler_with_stream_responses(
-                state, handler.unary_stream, request, context, self._loop
-            )
-        else:
-            await cygrpc._finish_handler_with_unary_response(
-                state, handler.unary_unary, request, context, serialize, self._loop
-            )
+        with suppress(cygrpc.ExecuteBatchError):  # the client has gone
+            if handler.response_streaming:
+                await cygrpc._finish_handler_with_stream_responses(
+                    state, handler.unary_stream, request, context, self._loop
+                )
+            else:
+                await cygrpc._finish_handler_with_unary_response(
+                    state, handler.unary_unary, request, context, serialize, self._loop
+                )
+
+
+class _Ours(grpc.aio.ServerInterceptor):
+    """Tells the calls that grpc.aio asked for by itself whose server they are of."""
+
+    def __init__(self, server: _AcceptingServer) -> None:
+        self.server = server
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return await continuation(handler_call_details)
+
+
+_handle_rpc = cygrpc._handle_rpc
+
+
+async def _handle(path: str, resolver: Any, interceptors: Any, state: Any, loop: Any, exceeded: bool) -> None:
+    """Every call that grpc.aio asked for by itself."""
+    if not interceptors or not isinstance(ours := interceptors[0], _Ours):
+        await _handle_rpc(path, resolver, interceptors, state, loop, exceeded)
+    elif (serve := await ours.server.begun(path, state)) is not None:
+        await serve()
+
+
+cygrpc._handle_rpc = _handle

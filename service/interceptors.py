@@ -14,9 +14,10 @@ import grpc.aio
 
 from service.attempts import MAX_ATTEMPTS, refuse_after
 from service.calls import Call, Calls, current_call
-from service.errors import ServiceError
+from service.errors import InvalidRequestError, ServiceError
 from service.parsing import parse
 from service.reading import read_all
+from service.refusing import HEALTH
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
 from service.statuses import STATUS, pushback_metadata, told_of
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 STATUS_S = 1.0
 """Seconds to wait until a status was sent. Behind a message that the client does not take it stays with gRPC, which
 sends it if the client ever does, and the call is over for everything else."""
-HEALTH = "/grpc.health."
-"""How the methods begin that are open to everybody, keep their own statuses and are not counted."""
 MAX_CALL = "x-stepstream-max-call-ms"
 """Trailing metadata of a call without a deadline: how long the server lets it take."""
 
@@ -74,8 +73,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(HEALTH):
-            return handler
+        if handler is None:
+            return None
+        if handler_call_details.method.startswith(HEALTH):
+            return _health(handler)
         if handler.response_streaming:
             return self._stream(handler, handler_call_details.method)
         return self._unary(handler, handler_call_details.method)
@@ -173,9 +174,38 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         return message
 
 
+def _health(handler: Handler) -> Handler:
+    """As it is, but for messages that are none and methods that nobody serves."""
+    behavior: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
+    make = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+    assert handler.request_deserializer is not None
+    deserialize = handler.request_deserializer
+
+    async def call(message: bytes, context: Any) -> Any:
+        try:
+            request, _ = parse(deserialize, message)
+        except InvalidRequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        try:
+            return await behavior(request, context)
+        except NotImplementedError:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody serves this method")
+
+    return make(call, None, handler.response_serializer)
+
+
 async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
+    """gRPC keeps what is raised here, and with it the error, whose frames hold the model's version."""
+    _forget_frames(error)
     code = STATUS[type(error)]
     call.code = code.name
     with suppress(TimeoutError):
         async with asyncio.timeout(STATUS_S):
             await context.abort(code, str(error), (*trailing, *pushback_metadata(error)))
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Of an error and of those that it was raised from."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -10,7 +10,7 @@ from itertools import chain
 
 from service.engine.request import Decoding, Sampling, Term
 from service.errors import InvalidRequestError
-from service.model.manifest import Manifest
+from service.model.manifest import MAX_LENGTH_PENALTY, Manifest
 from service.model.noise import MAX_SEED
 from service.model.text import Source, Texts
 
@@ -118,7 +118,7 @@ def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Itera
     ranges = (
         ("beam_size", options.beam_size, 1, widest),
         ("num_hypotheses", options.num_hypotheses, 1, widest),
-        ("length_penalty", _length_penalty(options, manifest), 0.0, 10.0),
+        ("length_penalty", _length_penalty(options, manifest), 0.0, MAX_LENGTH_PENALTY),
         ("coverage_penalty", options.coverage_penalty, 0.0, 10.0),
         ("patience", options.patience, 1.0, MAX_PATIENCE),
         ("min_length", options.min_length, 0, (options.max_length or most) - 1),

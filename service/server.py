@@ -81,11 +81,13 @@ class Server:
         limits = Limits(max_texts=settings.max_texts, max_text_bytes=settings.max_text_bytes)
         access = self._security.access
         management, metrics = self._management.servicer(), self._telemetry.metrics
+        admin_calls = Calls(self._telemetry.observers)
         self._admin = AdminServer(
             management,
             ManagingServicer(self._registry, metrics, management, is_ready=lambda: self.is_ready),
             self._health,
-            StatusInterceptor(Calls(self._telemetry.observers), limits=limits, access=access),
+            StatusInterceptor(admin_calls, limits=limits, access=access),
+            Refuser(admin_calls, access, max_call_s=settings.max_call_s),
         )
         gate = Gate(lambda: (model.admission for model in self._registry.all()))
         interceptor = StatusInterceptor(
@@ -104,7 +106,7 @@ class Server:
                 max_connection_age_s=settings.max_connection_age_s,
                 shares_port=shares_port,
             ),
-            refuser=Refuser(self._calls, access, gate),
+            refuser=Refuser(self._calls, access, gate, settings.max_call_s),
         )
         servicer = TranslationServicer(self._registry, max_running=settings.max_slots)
         pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from service import messages
+from service.calls import current_call
 from service.errors import DeadlineExceededError, InvalidRequestError
 from service.options import Options
 from service.pb import translation_pb2 as pb
@@ -65,7 +66,12 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         request_iterator: AsyncIterator[pb.TranslateInteractiveRequest],
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.TranslateInteractiveResponse]:
-        first = await anext(aiter(request_iterator), None)
+        deadline = current_call.get().deadline
+        try:
+            async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+                first = await anext(aiter(request_iterator), None)
+        except TimeoutError:
+            raise DeadlineExceededError("the deadline passed before the translation was started") from None
         if first is None or first.WhichOneof("action") != "start":
             raise InvalidRequestError("the first message must start the translation")
         start = first.start

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -35,6 +35,9 @@ LIGHT_STEP_BYTES = 16 * 2**20
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e8)]
+PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e8)]
 
 
 class Settings(BaseSettings):
@@ -56,7 +59,7 @@ class Settings(BaseSettings):
         description="ordered, comma-separated: cpu, cuda; onnxruntime's options after a colon, "
         "as in cuda:device_id=0;use_tf32=0,cpu",
     )
-    num_processes: PositiveInt = Field(
+    num_processes: Count = Field(
         1, description="server processes behind the gRPC port, each with all models; connections are divided among them"
     )
     num_workers: int = Field(
@@ -65,7 +68,7 @@ class Settings(BaseSettings):
         description="engines of each model, which step side by side; 0: one for each core, at most 4, "
         "and one alone for a model whose step has less than 16 MiB",
     )
-    num_threads: PositiveInt = Field(1, description="threads that the step of one engine uses")
+    num_threads: Count = Field(1, description="threads that the step of one engine uses")
     engine_niceness: int = Field(
         10,
         ge=0,
@@ -73,12 +76,12 @@ class Settings(BaseSettings):
         description="how much nicer an engine's thread is than the rest of the process, which then need not wait for "
         "a step; 0 where other processes want the same cores and nothing divides these among them",
     )
-    max_slots: PositiveInt = Field(
+    max_slots: Annotated[int, Field(gt=0, le=65_536)] = Field(
         64, description="sequences that share one engine's decoder step; fewer while much is refused"
     )
-    max_queue_length: PositiveInt = Field(256, description="requests that wait for a slot, for each model")
-    max_queue_tokens: PositiveInt = Field(32_768, description="source tokens of requests that wait, for each model")
-    max_queue_wait_s: PositiveFloat = Field(
+    max_queue_length: Count = Field(256, description="requests that wait for a slot, for each model")
+    max_queue_tokens: Count = Field(32_768, description="source tokens of requests that wait, for each model")
+    max_queue_wait_s: PositiveSeconds = Field(
         5.0,
         description="seconds; a request that would wait longer for a slot, as far as can be told, is refused; "
         "once the queue has stood for a twentieth of it, one that would wait for half of it, and for a hundredth of it "
@@ -87,44 +90,42 @@ class Settings(BaseSettings):
     max_client_share: float = Field(
         0.5, gt=0.0, le=1.0, description="of the queue, that one client may have while others wait"
     )
-    max_call_s: PositiveFloat = Field(300.0, description="seconds until a call ends whose caller has set no deadline")
-    max_encode_tokens: PositiveInt = Field(
+    max_call_s: PositiveSeconds = Field(300.0, description="seconds until a call ends whose caller has set no deadline")
+    max_encode_tokens: Count = Field(
         48, description="source tokens, padding included, that one encode between two steps may take"
     )
-    max_text_bytes: PositiveInt = Field(
-        32_768, description="longest text, in bytes of UTF-8, also once it is normalized"
-    )
-    max_message_bytes: PositiveInt = Field(2**20, description="longest message from a client, in bytes")
-    max_concurrent_streams: PositiveInt = Field(
+    max_text_bytes: Count = Field(32_768, description="longest text, in bytes of UTF-8, also once it is normalized")
+    max_message_bytes: Count = Field(2**20, description="longest message from a client, in bytes")
+    max_concurrent_streams: Count = Field(
         1024,
         description="calls on one connection; 100 where clients connect without a proxy, which shares one among many",
     )
-    max_connection_age_s: NonNegativeFloat = Field(
+    max_connection_age_s: Seconds = Field(
         0.0,
         description="seconds after which a client is asked to connect again, while its running calls go on to their "
         "end; 0: never; lets clients that balance among replicas by themselves find new ones",
     )
-    max_texts: PositiveInt = Field(1024, description="most texts in one Translate request")
-    step_timeout_s: PositiveFloat = Field(
+    max_texts: Count = Field(1024, description="most texts in one Translate request")
+    step_timeout_s: PositiveSeconds = Field(
         10.0,
         description="seconds that a decoder step or an encode may take before it is ended; the second one that does "
         "ends the process",
     )
-    max_failed_steps: PositiveInt = Field(
+    max_failed_steps: Count = Field(
         3, description="decoder steps in a row that may fail with no sequence to blame before the process ends"
     )
-    max_write_stall_s: PositiveFloat = Field(
+    max_write_stall_s: PositiveSeconds = Field(
         30.0, description="seconds that a client may leave a message of its stream unread before the call is ended"
     )
-    drain_delay_s: NonNegativeFloat = Field(
+    drain_delay_s: Seconds = Field(
         0.0,
         description="seconds between not being ready and refusing requests when the server stops; "
         "behind a load balancer the time of two of its checks",
     )
-    max_attempts: PositiveInt = Field(
+    max_attempts: Count = Field(
         MAX_ATTEMPTS, description="attempts of one request, as its client counts them; later ones are refused"
     )
-    grace_s: PositiveFloat = Field(30.0, description="seconds that running translations get when the server stops")
+    grace_s: PositiveSeconds = Field(30.0, description="seconds that running translations get when the server stops")
     admin_host: str = Field(
         "127.0.0.1", description="address of the ports for operators; another needs tokens or mutual TLS"
     )
@@ -155,7 +156,7 @@ class Settings(BaseSettings):
         description="none: load the store at the start, and refuse to start with a version that is damaged; watch: "
         "follow what is published and taken away; explicit: load and unload over the admin port alone",
     )
-    watch_interval_s: PositiveFloat = Field(5.0, description="seconds between two looks at the store, in watch")
+    watch_interval_s: PositiveSeconds = Field(5.0, description="seconds between two looks at the store, in watch")
     initial_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="comma-separated: NAME or NAME:VERSION to load at the start, in explicit"
     )
@@ -170,10 +171,10 @@ class Settings(BaseSettings):
     trusted_keys: Path | None = Field(
         None, description="PEM file, or folder of such, of Ed25519 keys of which one must have signed each version"
     )
-    probe_memory_mb: PositiveInt = Field(
+    probe_memory_mb: Count = Field(
         4096, description="MiB of addresses that the process which tries a version out may use; not with cuda"
     )
-    probe_timeout_s: PositiveFloat = Field(120.0, description="seconds that trying a version out may take")
+    probe_timeout_s: PositiveSeconds = Field(120.0, description="seconds that trying a version out may take")
     admin_port: Port = Field(8003, description="TCP port of model management over gRPC; 0 for any free one")
 
     @model_validator(mode="before")

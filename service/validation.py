@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.errors import InvalidRequestError
-from service.model.manifest import NAME_PATTERN
+from service.model.manifest import MAX_VERSION, NAME_PATTERN
 from service.pb import translation_pb2 as pb
 from service.pb.load_test_pb2 import StreamEmptyStepsRequest
 from service.pb.management_pb2 import ListVersionsRequest
 
-MAX_VERSION = 2**31 - 1
 MOST_BYTES = 4
 """Of one character in UTF-8."""
 MAX_PHRASES = 16

@@ -78,8 +78,8 @@ def addresses(value: str) -> str:
 
 
 def positive(value: str) -> int:
-    """A whole number from 1."""
-    if not value.isdecimal() or int(value) < 1:
+    """A whole number from 1, of at most 64 bits."""
+    if not value.isdecimal() or not 1 <= int(value) < 2**63:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 1")
     return int(value)
 
@@ -92,8 +92,8 @@ def version(value: str) -> int | str:
 
 
 def natural(value: str) -> int:
-    """A whole number from 0."""
-    if not value.isdecimal():
+    """A whole number from 0, of at most 64 bits."""
+    if not value.isdecimal() or int(value) >= 2**63:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0")
     return int(value)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from service.accepting import accepting_server
 from service.interceptors import StatusInterceptor
 from service.management.servicer import ManagementServicer
 from service.pb import inference_pb2, inference_pb2_grpc
 from service.pb import management_pb2 as pb
 from service.pb import management_pb2_grpc as pb_grpc
+from service.refusing import Refuser
 from service.security.tls import ServerTls, add_port
 from service.transport import server_options
 
@@ -29,9 +30,10 @@ class AdminServer:
         inference_servicer: inference_pb2_grpc.GRPCInferenceServiceServicer,
         health_servicer: health.aio.HealthServicer,
         interceptor: StatusInterceptor,
+        refuser: Refuser,
     ) -> None:
         options = server_options(max_message_bytes=MAX_MESSAGE_BYTES, max_concurrent_streams=MAX_CONCURRENT_STREAMS)
-        self._grpc = grpc.aio.server(interceptors=(interceptor,), options=options)
+        self._grpc = accepting_server(interceptors=(interceptor,), options=options, refuser=refuser)
         pb_grpc.add_ModelManagementServiceServicer_to_server(servicer, self._grpc)
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference_servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._grpc)

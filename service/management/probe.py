@@ -1,7 +1,7 @@
 """Tries one version out: the whole of a process that may be killed, run out of memory, or crash.
 
-`python -m service.management.probe` reads a job as a line of JSON and prints a verdict as another one. The first thing
-that it does is to limit itself. It knows neither gRPC nor the server.
+`python -m service.management.probe` reads a job as a line of JSON and prints a verdict as another one, whatever
+libraries would print. The first thing that it does is to limit itself. It knows neither gRPC nor the server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class Verdict:
 def main() -> int:
     job = Job(**json.loads(sys.stdin.readline()))
     _limit(job)
-    print(json.dumps(asdict(_try(job))), flush=True)  # noqa: T201
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with os.fdopen(output, "w") as file:
+        file.write(json.dumps(asdict(_try(job))) + "\n")
     return 0
 
 

@@ -36,6 +36,7 @@ async def try_version(version: StoredVersion, settings: Settings) -> str:
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # nothing that lies in the working folder is code of ours
         "-m",
         "service.management.probe",
         stdin=asyncio.subprocess.PIPE,

@@ -1,12 +1,14 @@
 """Follows a model store: what is published is loaded, what is taken away is unloaded, as the policies say.
 
-A version that is refused counts as if it were not there until its folder changes. Versions are taken away only once all
-that take their place serve. A version with a label is kept.
+A version that is refused counts as if it were not there until its folder changes; where the reason may lie elsewhere,
+it is tried a few times more. Versions are taken away only once all that take their place serve. A version with a label
+is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -17,14 +19,19 @@ import structlog
 
 from service.management.errors import RefusedError
 from service.management.manager import Key, ModelManager
-from service.model.errors import ModelError
+from service.model.errors import ModelError, Reason
 from service.model.store import StoredVersion, list_versions
 from service.policies import Policies
 from service.registry import Registry
 
 LONGEST_BACKOFF_S = 300.0
+UNCHANGED_BACKOFF_S = 30.0
+"""Before a version that is as it was is tried for the second time; twice as long each time."""
+UNCHANGED_TRIES = 5
+MAY_PASS = frozenset((Reason.MEMORY, Reason.TIMEOUT, Reason.CRASH, Reason.INTERNAL, Reason.SIGNATURE))
+"""Reasons that may lie in what else runs, or in whom is trusted."""
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
-"""Name, inode, mode, size and time of change of everything in a folder."""
+"""Name, inode, mode, size and time of the last change, of content, owner or names, of everything in a folder."""
 
 _log = structlog.get_logger()
 
@@ -37,11 +44,13 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What was refused, how often in a row, and from when on it may be tried again if it is something else by then."""
+    """What was refused, how often in a row, and from when on it may be tried again, if it is something else by then or
+    as it is."""
 
     fingerprint: Fingerprint
     count: int
     retry_at: float
+    retry_unchanged_at: float
 
 
 class Watcher:
@@ -102,16 +111,25 @@ class Watcher:
 
     def _may_serve(self, one: _Found) -> bool:
         failure = self._failures.get((one.stored.name, one.stored.version))
-        return failure is None or (failure.fingerprint != one.fingerprint and time.monotonic() >= failure.retry_at)
+        if failure is None:
+            return True
+        is_same = failure.fingerprint == one.fingerprint
+        return time.monotonic() >= (failure.retry_unchanged_at if is_same else failure.retry_at)
 
     async def _load(self, one: _Found) -> bool:
         key = one.stored.name, one.stored.version
         try:
             await self._manager.load(one.stored)
-        except RefusedError:
+        except RefusedError as refused:
             count = self._failures[key].count + 1 if key in self._failures else 1
-            backoff_s = min(self._interval_s * 2 ** min(count - 1, 16), LONGEST_BACKOFF_S)
-            self._failures[key] = _Failure(one.fingerprint, count, time.monotonic() + backoff_s)
+            now = time.monotonic()
+            may_pass = refused.reason in MAY_PASS and count < UNCHANGED_TRIES
+            self._failures[key] = _Failure(
+                one.fingerprint,
+                count,
+                retry_at=now + _backoff_s(self._interval_s, count),
+                retry_unchanged_at=now + _backoff_s(UNCHANGED_BACKOFF_S, count) if may_pass else math.inf,
+            )
             return False
         self._failures.pop(key, None)
         return True
@@ -121,6 +139,10 @@ class Watcher:
         if trouble != self._trouble:
             _log.error("the model store cannot be followed; what serves goes on serving", particulars=trouble)
         self._trouble = trouble
+
+
+def _backoff_s(first_s: float, count: int) -> float:
+    return min(first_s * 2.0 ** min(count - 1, 16), LONGEST_BACKOFF_S)
 
 
 def _scan(store: Path) -> dict[str, dict[int, _Found]]:
@@ -133,4 +155,4 @@ def _scan(store: Path) -> dict[str, dict[int, _Found]]:
 def _fingerprint(folder: Path) -> Fingerprint:
     with os.scandir(folder) as entries:
         statuses = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
-    return tuple((name, s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns) for name, s in statuses)
+    return tuple((name, s.st_ino, s.st_mode, s.st_size, s.st_ctime_ns) for name, s in statuses)

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -26,6 +27,7 @@ from pydantic import (
 from service.model.errors import CertificateError
 from service.model.greedy import Target, translate_greedily
 from service.model.onnx_model import OnnxModel
+from service.model.text import Source, Texts
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Score = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -136,6 +138,10 @@ class GoldenSentence(_Part):
     source_ids: tuple[NonNegativeInt, ...] = Field(min_length=1)
     target_prefix: tuple[NonNegativeInt, ...] = Field((), description="target ids that are not chosen, but set")
     target_ids: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    target_text: str | None = Field(
+        None,
+        description="of the target ids, placeholders not put back; none where it was not recorded",
+    )
     log_probabilities: tuple[float, ...]
     smallest_margin: NonNegativeFloat
 
@@ -160,7 +166,7 @@ class Certificate(_Part):
     quantization: Quantization | None = Field(description="none where the version is float32")
     scores: tuple[Scores, ...]
     sharing: str | None = Field(None, description="what rows of one run may be; none: any, as in all graphs of ours")
-    log_probability_tolerance: PositiveFloat = Field(description="absolute, when golden sentences are replayed")
+    log_probability_tolerance: FiniteFloat = Field(gt=0.0, description="absolute, when golden sentences are replayed")
     golden: tuple[GoldenSentence, ...] = Field(min_length=1)
 
 
@@ -196,6 +202,16 @@ def replay(model: OnnxModel, certificate: Certificate) -> None:
     for number, (sentence, target) in enumerate(zip(golden, together, strict=True), start=1):
         _compare(f"golden sentence {number}", sentence, target, certificate.log_probability_tolerance)
     _compare("golden sentence 1 alone", golden[0], alone[0], certificate.log_probability_tolerance)
+
+
+def read_again(texts: Texts, certificate: Certificate) -> None:
+    """Read the golden sentences again, and write their targets; raises CertificateError at the first that has other
+    tokens or another text, as with a vocabulary that is not the model's."""
+    for number, sentence in enumerate(certificate.golden, start=1):
+        if not texts.are_tokens_of(sentence.source_ids, sentence.text):
+            raise CertificateError(f"golden sentence {number}: the vocabulary gives it other tokens")
+        if sentence.target_text not in (None, texts.write(sentence.target_ids, Source(sentence.source_ids))):
+            raise CertificateError(f"golden sentence {number}: the vocabulary gives its target another text")
 
 
 def _compare(where: str, expected: GoldenSentence, found: Target, tolerance: float) -> None:

@@ -13,9 +13,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
+    FiniteFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     StringConstraints,
     ValidationError,
@@ -32,7 +31,15 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 StateKind = Literal["constant", "carried", "growing", "noise"]
 Precision = Literal["fp32", "int8"]
+MAX_VERSION = 2**63 - 1
+MAX_LENGTH = 2**20
+"""Tokens of a source or of a target."""
+MAX_LENGTH_PENALTY = 10.0
+MAX_CERTIFICATE_BYTES = 2**20
+MAX_TEXT_FILE_BYTES = 2**26
+"""Of a vocabulary, or of any other file but the graphs and their weights: it is held while the version serves."""
 TokenId = Annotated[int, Field(ge=0)]
+Length = Annotated[int, Field(gt=0, le=MAX_LENGTH)]
 LANGUAGE_CODE = r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$"
 LanguageCode = Annotated[str, StringConstraints(pattern=LANGUAGE_CODE)]
 """Narrow enough that an error may name it."""
@@ -172,15 +179,17 @@ class Search(_Part):
     """
 
     beam_end: Literal["patience", "full", "improvement", "bound", "places", "empty"] = "patience"
-    length_penalty: NonNegativeFloat = Field(1.0, description="where a request sets none")
+    length_penalty: FiniteFloat = Field(1.0, ge=0.0, le=MAX_LENGTH_PENALTY, description="where a request sets none")
     length_norm: Literal["length", "gnmt"] = "length"
     min_length: NonNegativeInt = Field(0, description="tokens before the end of the sentence")
     no_repeat_ngram_size: NonNegativeInt = Field(
         0, description="no sequence of so many tokens comes twice; 0: no limit"
     )
     suppressed_ids: tuple[TokenId, ...] = Field((), description="tokens that no target gets")
-    max_length_factor: PositiveFloat | None = Field(
-        None, description="most tokens of a target for each one of its source, where a request sets no max_length"
+    max_length_factor: FiniteFloat | None = Field(
+        None,
+        gt=0.0,
+        description="most tokens of a target for each one of its source, where a request sets no max_length",
     )
     forced_end: bool = Field(False, description="a target of max_length tokens has the end of the sentence as its last")
 
@@ -190,15 +199,15 @@ class Manifest(_Part):
 
     format: Literal[1]
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-    version: PositiveInt
+    version: Annotated[int, Field(gt=0, le=MAX_VERSION)]
     family: Literal["transformer", "recurrent", "foreign"]
     attention: str | None = Field(description="how the target attends to the source, for people; null: not at all")
     precision: Precision
     source_language: LanguageCode
     target_language: LanguageCode
-    max_source_length: PositiveInt = Field(description="tokens, the end of the sentence included")
-    max_target_length: PositiveInt = Field(description="tokens, the end of the sentence included")
-    length_multiple: PositiveInt = Field(description="source axes and capacities are multiples of this")
+    max_source_length: Length = Field(description="tokens, the end of the sentence included")
+    max_target_length: Length = Field(description="tokens, the end of the sentence included")
+    length_multiple: Length = Field(description="source axes and capacities are multiples of this")
     num_candidates: PositiveInt = Field(description="best tokens that a step returns for each row")
     vocabulary: VocabularyFiles
     search: Search = Search()
@@ -222,10 +231,14 @@ class Manifest(_Part):
             raise ValueError(f"{self.weights} is not of weights alone")
         if too_large := [n for n, file in self.files.items() if file.size > MAX_FILE_BYTES and n != self.weights]:
             raise ValueError(f"{too_large[0]} has more than {MAX_FILE_BYTES} bytes, and is not the file of weights")
+        graphs = (self.encoder, self.decoder_step, self.weights)
+        if long := [n for n, file in self.files.items() if file.size > MAX_TEXT_FILE_BYTES and n not in graphs]:
+            raise ValueError(f"{long[0]} has more than {MAX_TEXT_FILE_BYTES} bytes, and is no graph")
+        if self.certificate not in graphs and self.files[self.certificate].size > MAX_CERTIFICATE_BYTES:
+            raise ValueError(f"{self.certificate} has more than {MAX_CERTIFICATE_BYTES} bytes")
         if len({state.name for state in self.states}) != len(self.states):
             raise ValueError("two states have the same name")
-        if max(self.vocabulary.begin_id, self.vocabulary.end_id) >= self.vocabulary.target_size:
-            raise ValueError("a special token lies outside of the target vocabulary")
+        self._check_tokens()
         if len({language.code for language in self.vocabulary.languages}) < len(self.vocabulary.languages):
             raise ValueError("two languages have the same code")
         masks = self.vocabulary.masks
@@ -234,6 +247,31 @@ class Manifest(_Part):
         if (self.foreign is not None) != (self.family == "foreign"):
             raise ValueError("a foreign family and no other has foreign graphs")
         return self
+
+    def _check_tokens(self) -> None:
+        """Every token is in the vocabulary that it is of, and what stands around texts leaves room for them."""
+        vocabulary, search, foreign = self.vocabulary, self.search, self.foreign
+        before, after = self.source_frame
+        sources = [*before, *after, *(mask.source_id for mask in vocabulary.masks)]
+        sources += [language.source_id for language in vocabulary.languages if language.source_id is not None]
+        targets = [vocabulary.begin_id, vocabulary.end_id, *vocabulary.target_prefix, *search.suppressed_ids]
+        targets += [mask.target_id for mask in vocabulary.masks]
+        targets += [language.target_id for language in vocabulary.languages if language.target_id is not None]
+        either = [*vocabulary.control_ids, *([] if vocabulary.unknown_id is None else [vocabulary.unknown_id])]
+        if foreign is not None:
+            sources.append(foreign.pad_id)
+            targets += foreign.never
+        for ids, size, side in (
+            (sources, vocabulary.source_size, "source"),
+            (targets, vocabulary.target_size, "target"),
+            (either, max(vocabulary.source_size, vocabulary.target_size), "larger"),
+        ):
+            if any(isinstance(token, int) and token >= size for token in ids):
+                raise ValueError(f"a special token lies outside of the {side} vocabulary")
+        if len(before) + len(after) >= self.max_source_length:
+            raise ValueError("what stands around a source leaves no room for a text")
+        if max(len(vocabulary.target_prefix), search.min_length) >= self.max_target_length:
+            raise ValueError("what every target has leaves no room for a text")
 
     @property
     def source_frame(self) -> tuple[tuple[int | LanguageToken, ...], tuple[int | LanguageToken, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.model.bundle import Bundle
-from service.model.certificate import parse_certificate, replay
+from service.model.certificate import parse_certificate, read_again, replay
 from service.model.errors import BundleError, CertificateError, ManifestError
 from service.model.greedy import translate_greedily
 from service.model.onnx_model import OnnxModel
@@ -48,8 +48,9 @@ def open_version(
     content = model.files[name]
     certificate = parse_certificate(content, version.folder / name)
     if proof.verify_certificates and proof.proved_sha256 is None:
-        open_texts(model.manifest, version.folder, model.files)
+        texts = open_texts(model.manifest, version.folder, model.files)
         try:
+            read_again(texts, certificate)
             replay(model, certificate)
         except CertificateError:
             raise
@@ -61,8 +62,10 @@ def open_version(
 def try_out(opened: OpenedVersion) -> None:
     """Translate the beginning of one sentence; raises CertificateError where that fails."""
     model = opened.onnx_model
+    prefix = [token for token in model.manifest.vocabulary.target_prefix if isinstance(token, int)]
+    most = len(prefix) + NUM_TRIAL_TOKENS
     try:
-        translate_greedily(model, [model.manifest.empty_source], max_rows=1, max_length=NUM_TRIAL_TOKENS)
+        translate_greedily(model, [model.manifest.empty_source], prefixes=[prefix], max_rows=1, max_length=most)
     except Exception as error:
         raise CertificateError(f"{model.folder} cannot translate: {error}") from error
 

@@ -9,10 +9,10 @@ from types import MappingProxyType
 
 from service.model.errors import VocabularyError
 from service.model.json_vocabulary import JsonVocabulary
-from service.model.languages import Languages
+from service.model.languages import Languages, UnknownLanguageError
 from service.model.manifest import Manifest, Side
 from service.model.piece_vocabulary import LANGUAGE, PieceVocabulary
-from service.model.placeholders import hide, hide_again
+from service.model.placeholders import TooManyPlaceholdersError, hide, hide_again
 from service.model.table_vocabulary import TableVocabulary
 from service.model.vocabulary import NOTHING_MASKED, AnyVocabulary, TextStream, Vocabulary
 
@@ -37,6 +37,7 @@ class Texts:
     def __init__(self, manifest: Manifest, source: AnyVocabulary, target: AnyVocabulary) -> None:
         self._languages = Languages(manifest)
         self._languages_in_text = manifest.vocabulary.languages_in_text
+        self._has_languages = bool(manifest.vocabulary.languages)
         self._masks = manifest.vocabulary.masks
         self._source = source
         self._target = target
@@ -54,6 +55,19 @@ class Texts:
         masks = [mask.source_id for mask in self._masks]
         spelled = _spell_out(ids, masks, masks[: len(placeholders)], self._source)
         return Source((*frame.before, *spelled, *frame.after), placeholders, frame.target_prefix, not spelled)
+
+    def are_tokens_of(self, source_ids: Sequence[int], text: str) -> bool:
+        """Whether a source is this text's, in the languages of the manifest; of a model that has others, in any."""
+        try:
+            source = self.read(text)
+        except UnknownLanguageError:
+            source = Source(())
+        except TooManyPlaceholdersError:
+            return False
+        wanted = tuple(source_ids)
+        if source.ids == wanted or not self._has_languages:
+            return source.ids == wanted
+        return self.find_in_source(text, Source(wanted)) is not None
 
     def normalized_bytes(self, text: str) -> int:
         """UTF-8 bytes of a source text as the vocabulary normalizes it."""

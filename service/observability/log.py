@@ -10,11 +10,13 @@ import sys
 from typing import TextIO, cast
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from service.observability.log_sink import LogSink
 
 STDERR = 2
+MAX_CHARACTERS = 10_000
+"""Of one value of a line."""
 
 
 def configure_log() -> LogSink:
@@ -26,6 +28,7 @@ def configure_log() -> LogSink:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _shorten,
     ]
     structlog.configure(
         processors=[*processors, structlog.processors.JSONRenderer()],
@@ -46,6 +49,14 @@ def configure_log() -> LogSink:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
     return sink
+
+
+def _shorten(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Nobody's text makes a line that nothing can read."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > MAX_CHARACTERS:
+            event[key] = value[:MAX_CHARACTERS] + "..."
+    return event
 
 
 def _unblock_stderr() -> None:

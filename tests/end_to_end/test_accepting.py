@@ -13,13 +13,16 @@ import grpc.aio
 import pytest
 
 from service.accepting import NUM_ASKED_FOR, accepting_server
+from service.calls import Call
+from service.errors import InvalidRequestError, QueueFullError
 from service.refusing import Refusal, Refuser
 
 NUM_CALLS = 3 * NUM_ASKED_FOR
 METHOD = "/test.Service/Call"
 STREAM = "/test.Service/Stream"
 CHAT = "/test.Service/Chat"
-FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("grpc-retry-pushback-ms", "250"),))
+FULL = Refusal(Call("id", "Call"), QueueFullError("full", pushback_ms=250))
+EMPTY = Refusal(Call("id", "Call"), InvalidRequestError("no message"))
 
 
 class Handlers:
@@ -98,6 +101,17 @@ class Door:
     def __init__(self) -> None:
         self.seen: list[tuple[str, bytes | None, str]] = []
         self.is_broken = False
+        self.max_call_s = 20.0
+        self.unread_calls: list[tuple[str, bool]] = []
+        self.num_counted = 0
+
+    def unread(self, path: str, metadata: object, *, is_late: bool) -> Refusal:
+        self.unread_calls.append((path, is_late))
+        return EMPTY
+
+    def counted(self, refusal: Refusal) -> Refusal:
+        self.num_counted += 1
+        return refusal
 
     def may_refuse(self, path: str) -> bool:
         return path.startswith("/test.Service/")
@@ -189,16 +203,32 @@ async def asked(channel: grpc.aio.Channel, path: str, request: bytes) -> tuple[s
 
 
 async def test_what_is_refused_meets_no_handler(door: Door, echoes: Echoes) -> None:
-    """All but the calls that grpc.aio asks for itself, which are one in seventeen."""
     async with guarded(door, echoes) as channel:
         for path in (METHOD, STREAM):
-            answers = [await asked(channel, path, b"refuse") for _ in range(NUM_CALLS)]
-            refused = [answer for answer in answers if answer == ("RESOURCE_EXHAUSTED", "250", [])]
-            assert len(refused) == len(door.seen) >= NUM_CALLS * 0.9
-            assert set(door.seen) == {(path, b"refuse", "me")}
-            assert len(echoes.requests) == NUM_CALLS - len(refused)
+            for _ in range(NUM_CALLS):
+                assert await asked(channel, path, b"refuse") == ("RESOURCE_EXHAUSTED", "250", [])
+            assert door.seen == [(path, b"refuse", "me")] * NUM_CALLS
             door.seen.clear()
-            echoes.requests.clear()
+    assert echoes.requests == []
+
+
+@pytest.mark.parametrize("max_call_s", [20.0, 0.05])
+async def test_a_call_without_its_message_is_answered(door: Door, echoes: Echoes, max_call_s: float) -> None:
+    """Once it has ended, or has lasted too long."""
+    door.max_call_s = max_call_s
+    is_late = max_call_s < 1.0
+    async with guarded(door, echoes) as channel:
+        for _ in range(NUM_CALLS):
+            call = channel.stream_unary(METHOD)(timeout=20)
+            if not is_late:
+                await call.done_writing()
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no message")
+        assert await asked(channel, METHOD, b"whole") == ("OK", "", [b"whole"])
+    assert door.unread_calls == [(METHOD, is_late)] * NUM_CALLS
+    assert door.num_counted == NUM_CALLS
+    assert echoes.requests == [b"whole"]
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
@@ -212,7 +242,7 @@ async def test_what_is_let_in_is_served_as_always(
             request = b"%d" % number
             assert await asked(channel, path, request) == ("OK", "", [request] * num_responses)
     assert len(echoes.requests) == NUM_CALLS
-    assert is_broken or len(door.seen) >= NUM_CALLS * 0.9
+    assert is_broken or len(door.seen) == NUM_CALLS
 
 
 async def test_a_client_that_goes_before_its_message_leaves_nothing(door: Door, echoes: Echoes) -> None:
@@ -230,3 +260,4 @@ async def test_a_client_that_goes_before_its_message_leaves_nothing(door: Door, 
         assert len(asyncio.all_tasks()) <= before
         assert await asked(channel, METHOD, b"last") == ("OK", "", [b"last"])
     assert echoes.requests == [b"first", b"last"]
+    assert door.num_counted == 0

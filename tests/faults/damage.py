@@ -12,6 +12,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from sentencepiece import sentencepiece_model_pb2
 
 from tests.faults.damaged_graphs import (
     GRAPH,
@@ -97,6 +100,7 @@ def _sparse(folder: Path) -> None:
 
 
 FILES: dict[str, tuple[Change, str]] = {
+    "a pipe for a manifest": (_pipe("manifest.json"), "MANIFEST"),
     "an empty graph": (_write(GRAPH, b""), "FILE"),
     "half a graph": (_write(GRAPH, lambda content: content[: len(content) // 2]), "FILE"),
     "a graph with one other bit": (_write(GRAPH, _flip), "FILE"),
@@ -140,7 +144,65 @@ def _other_golden(folder: Path) -> None:
     (folder / "certificate.json").write_text(json.dumps(certificate))
 
 
+def _permuted_vocabulary(folder: Path) -> None:
+    """Two ordinary pieces, which a golden sentence has, in each other's place."""
+    sentence = json.loads((folder / "certificate.json").read_text())["golden"][-1]
+    model = sentencepiece_model_pb2.ModelProto.FromString((folder / "vocabulary.model").read_bytes())
+    one, other = (model.pieces[place] for place in sorted(set(sentence["source_ids"]))[-2:])
+    one.piece, other.piece = other.piece, one.piece
+    (folder / "vocabulary.model").write_bytes(model.SerializeToString())
+
+
+def _part(name: str, **values: object) -> Change:
+    """The manifest says something else in one of its parts."""
+
+    def change(folder: Path) -> None:
+        part = json.loads((folder / "manifest.json").read_text()).get(name, {})
+        edit_manifest(folder, **{name: part | values})
+
+    return change
+
+
+def _certificate(change: Callable[[dict[str, Any]], None]) -> Change:
+    def apply(folder: Path) -> None:
+        certificate = json.loads((folder / "certificate.json").read_text())
+        change(certificate)
+        (folder / "certificate.json").write_text(json.dumps(certificate))
+
+    return apply
+
+
 SEALED: dict[str, tuple[Change, str]] = {
+    "two pieces of the vocabulary in each other's place": (_permuted_vocabulary, "CERTIFICATE"),
+    "another golden sentence with the tokens of one": (
+        _certificate(lambda of: of["golden"][0].update(text="Three men wearing hats.")),
+        "CERTIFICATE",
+    ),
+    "another text of a golden sentence's target": (
+        _certificate(lambda of: of["golden"][0].update(target_text="Drei Maenner.")),
+        "CERTIFICATE",
+    ),
+    "any difference tolerated": (
+        _certificate(lambda of: of.update(log_probability_tolerance=float("inf"))),
+        "CERTIFICATE",
+    ),
+    "a certificate of a megabyte": (
+        _certificate(lambda of: of["environment"].update(processor="x" * 2**20)),
+        "MANIFEST",
+    ),
+    "targets that begin beyond the vocabulary": (_part("vocabulary", target_prefix=[6000]), "MANIFEST"),
+    "targets that begin with more than they may have": (_part("vocabulary", target_prefix=[4] * 300), "MANIFEST"),
+    "sources that end beyond the vocabulary": (_part("vocabulary", source_suffix=[2**63]), "MANIFEST"),
+    "control tokens beyond the vocabulary": (_part("vocabulary", control_ids=[999_999]), "MANIFEST"),
+    "suppressed tokens beyond the vocabulary": (_part("search", suppressed_ids=[10**30]), "MANIFEST"),
+    "a length penalty that no request may have": (_part("search", length_penalty=1e308), "MANIFEST"),
+    "no end before the longest target": (_part("search", min_length=10**9), "MANIFEST"),
+    "sources without room for a text": (lambda folder: edit_manifest(folder, max_source_length=1), "MANIFEST"),
+    "sources longer than a message can say": (
+        lambda folder: edit_manifest(folder, max_source_length=2**31),
+        "MANIFEST",
+    ),
+    "targets longer than anything": (lambda folder: edit_manifest(folder, max_target_length=10**400), "MANIFEST"),
     "random bytes for a graph": (_write(GRAPH, os.urandom(5000)), "GRAPH"),
     "half a graph, sealed": (_write(GRAPH, lambda content: content[: len(content) // 2]), "GRAPH"),
     "the other graph": (lambda f: shutil.copyfile(f / "decoder_step.onnx", f / GRAPH), "GRAPH"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.cli import main
+from service.client.server_process import SERVE_COMMAND
 from service.pb import management_pb2 as management
 from service.pb import translation_pb2 as translation
 from service.pb.management_pb2_grpc import ModelManagementServiceStub
 from service.settings import Settings
 from tests.faults.damage import SEALED
+from tests.faults.process import resident_mib
 from tests.faults.versions import NAME, TEXTS, TIMEOUT_S, Managed, managed_server, put
 
 EXPLICIT = ("--model-control", "explicit")
@@ -256,3 +259,33 @@ def test_a_server_that_loads_its_store_by_itself_does_not_load_on_demand(store: 
         assert_fails(grpc.StatusCode.FAILED_PRECONDITION, server.unload, 1)
         server.label("stable", 1)
         assert server.translate(label="stable")[0] == 1
+
+
+def test_what_an_unloaded_version_refused_does_not_keep_it(server: Managed) -> None:
+    """Loaded and unloaded again and again, each time after a request that it refuses: memory stays where it is."""
+    refused = translation.TranslateRequest(model=NAME, version=2, texts=["word " * 5_000])
+    resident = []
+    for _ in range(12):
+        server.load(2)
+        for _ in range(3):
+            assert_fails(grpc.StatusCode.INVALID_ARGUMENT, server.translator.Translate, refused, timeout=TIMEOUT_S)
+        server.unload(2)
+        wait_for(server, 2, "UNLOADED")
+        resident.append(resident_mib(server.pid))
+    assert resident[-1] - resident[3] < 24
+
+
+def test_code_that_lies_in_the_working_folder_is_not_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by a version's trial nor by the server that asks for it."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for module in ("json", "numpy", "service"):
+        (trap / f"{module}.py").write_text(f"open({str(trap / 'sprung')!r}, 'w')")
+    serve = (str(Path(sys.executable).parent / "stepstream"), *SERVE_COMMAND[3:])
+    monkeypatch.chdir(trap)
+    with managed_server(store, *EXPLICIT, "--initial-models", f"{NAME}:1", serve=serve) as server:
+        server.load(2)
+        assert server.states()[2] == READY
+    assert not (trap / "sprung").exists()

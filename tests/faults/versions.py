@@ -7,7 +7,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,12 +130,12 @@ def listening_process(port: int) -> int:
 
 
 @contextmanager
-def managed_server(store: Path, *flags: str) -> Iterator[Managed]:
+def managed_server(store: Path, *flags: str, serve: Sequence[str] = SERVE_COMMAND) -> Iterator[Managed]:
     """A real server on the store, in a process of its own, for as long as the block runs."""
     watch, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
     ports = ("--metrics-port", watch.rpartition(":")[2], "--admin-port", admin.rpartition(":")[2])
     with (
-        running_server((*SERVE_COMMAND, *ports, "--model-store", str(store), *flags)) as address,
+        running_server((*serve, *ports, "--model-store", str(store), *flags)) as address,
         grpc.insecure_channel(address) as channel,
         grpc.insecure_channel(admin) as admin_channel,
     ):

@@ -50,6 +50,29 @@ def test_bytes_that_are_no_message_are_invalid(channel: grpc.Channel, method: st
     )
 
 
+@pytest.mark.fault(1, 2)
+@pytest.mark.parametrize("method", ["Check", "Watch", "List"])
+def test_bytes_that_are_no_message_of_health_are_invalid(channel: grpc.Channel, server: Started, method: str) -> None:
+    """INVALID_ARGUMENT, without a word of the inside, to whoever may ask nothing else; and no error in the log."""
+    for garbage in (b"\xff" * 4, b"\x0a\x02\xff\xff"):
+        with pytest.raises(grpc.RpcError) as raised:
+            next(channel.unary_stream(f"/grpc.health.v1.Health/{method}")(garbage, timeout=30))
+        if method == "List" and raised.value.code() is grpc.StatusCode.UNIMPLEMENTED:
+            continue
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "class" not in raised.value.details()
+    assert [record for record in server.records() if record["level"] == "error"] == []
+
+
+@pytest.mark.fault(18)
+def test_a_method_of_health_that_nobody_serves_is_unimplemented(channel: grpc.Channel) -> None:
+    """UNIMPLEMENTED, without a word of the inside."""
+    with pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/grpc.health.v1.Health/List")(b"", timeout=30)
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "class" not in raised.value.details()
+
+
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("method", ["Translate", "StreamTranslate", "Score", "GetModel", "TranslateInteractive"])
 def test_a_message_that_is_cut_off_anywhere_is_invalid_or_another_message(channel: grpc.Channel, method: str) -> None:
