@@ -205,7 +205,9 @@ async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequen
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Of an error and of those that it was raised from."""
-    while error is not None:
+    """Of an error and of those that it was raised from, of which it may be one itself."""
+    forgotten: set[int] = set()
+    while error is not None and id(error) not in forgotten:
+        forgotten.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

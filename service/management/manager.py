@@ -168,7 +168,7 @@ class ModelManager:
                 reason=refused.reason,
                 particulars=str(refused),
             )
-            raise refused from error
+            raise refused from (None if refused is error else error)
         await self.adopt(model)
 
     async def _retire(self, model: LoadedModel) -> None:
