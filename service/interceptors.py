@@ -4,6 +4,7 @@ status."""
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -205,9 +206,10 @@ async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequen
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Of an error and of those that it was raised from, of which it may be one itself."""
+    """And what they hold, of an error that was caught and of those that it was raised from, itself among them."""
     forgotten: set[int] = set()
     while error is not None and id(error) not in forgotten:
         forgotten.add(id(error))
+        traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

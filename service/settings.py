@@ -36,8 +36,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
-Seconds = Annotated[float, Field(ge=0.0, le=1e8)]
-PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e8)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e9)]
+PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e9)]
 
 
 class Settings(BaseSettings):

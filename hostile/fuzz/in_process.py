@@ -40,7 +40,10 @@ class InProcess:
         self._loop.set_default_executor(_InlineExecutor())
         port = _Port()
         settings = Settings(port=0, metrics_port=0, model_store=store, verify_certificates=False)
-        with patch("service.server.accepting_server", port.open), patch("grpc.aio.server", _Port().open):
+        with (
+            patch("service.server.accepting_server", port.open),
+            patch("service.management.admin.accepting_server", _Port().open),
+        ):
             self._server = Server(settings)
         self._loop.run_until_complete(self._server.start())
         self._handlers = self._loop.run_until_complete(port.handlers())

@@ -7,6 +7,7 @@ taken away is drained: its engines and sessions end after the last call that hol
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -204,6 +205,7 @@ async def _stop_engine(model: LoadedModel) -> None:
 
 def _free(last: list[LoadedModel]) -> None:
     last.clear()
+    gc.collect()  # what callers were told holds frames, and these each other
     trim()
 
 
