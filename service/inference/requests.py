@@ -11,6 +11,7 @@ from typing import NamedTuple
 from service.errors import InvalidRequestError
 from service.inference.parameters import Parameters, read_parameters
 from service.inference.tensors import BYTES, FP32, read_texts
+from service.model.manifest import MAX_VERSION
 from service.pb import inference_pb2, translation_pb2
 
 ATTENTION = "attention"
@@ -41,7 +42,7 @@ class Asked:
 
 def which(version: str) -> Which:
     """Of a version as the protocol writes it."""
-    if re.fullmatch(r"\d{0,10}", version, re.ASCII):
+    if re.fullmatch(r"\d{0,19}", version, re.ASCII) and int(version or 0) <= MAX_VERSION:
         return Which(int(version or 0), "")
     return Which(0, version)
 
