@@ -210,6 +210,7 @@ def _forget_frames(error: BaseException | None) -> None:
     forgotten: set[int] = set()
     while error is not None and id(error) not in forgotten:
         forgotten.add(id(error))
-        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, InvalidRequestError):  # others may be of several calls, whose frames are still needed
+            traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
