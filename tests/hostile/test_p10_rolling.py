@@ -25,9 +25,10 @@ def test_a_rolling_update_loses_nothing_and_a_kill_nothing_that_clients_cannot_g
 
 
 def test_the_play_notices_replicas_that_refuse_at_once_and_cut_off_what_runs(tmp_path: Path) -> None:
+    """One roll of two replacements may meet nobody; of eight rolls, one must."""
     compose = tmp_path / "compose.yml"
     environment = {"STEPSTREAM_DRAIN_DELAY_S": "0", "STEPSTREAM_GRACE_S": "0.01"}
     compose.write_text(yaml.safe_dump({"services": {"stepstream": {"environment": environment}}}))
     with staged(tmp_path, compose, 2) as stage:
-        rolled = asyncio.run(roll(stage, 300))
-    assert not all(check.holds for check in rolled.checks)
+        rolls = (asyncio.run(roll(stage, 300)) for _ in range(8))
+        assert any(not check.holds for rolled in rolls for check in rolled.checks)
