@@ -34,7 +34,8 @@ from export.version_files import (
 from export.weights_writer import WeightsWriter
 from service.heap import trim
 from service.model.file_record import MAX_FILE_BYTES
-from service.model.manifest import Manifest, Mask, Precision, State, VocabularyFiles
+from service.model.manifest import Manifest, Precision, State
+from service.model.vocabulary_files import Mask, VocabularyFiles
 
 NUM_CANDIDATES = 8
 MAX_LENGTH = 256

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from service.model.manifest import LanguageCode
 from service.model.placeholders import PLACEHOLDER
+from service.model.vocabulary_files import LanguageCode
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]

@@ -21,7 +21,8 @@ from export.version_files import (
     weights_of,
 )
 from service.model.foreign.roles import ForeignPair
-from service.model.manifest import Manifest, VocabularyFiles
+from service.model.manifest import Manifest
+from service.model.vocabulary_files import VocabularyFiles
 
 
 @dataclass(frozen=True)

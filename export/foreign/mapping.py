@@ -14,7 +14,8 @@ from pydantic import ValidationError as PydanticError
 
 from export.errors import ForeignError
 from service.model.foreign.roles import TensorName, Tokenizer
-from service.model.manifest import NAME_PATTERN, LanguageCode
+from service.model.manifest import NAME_PATTERN
+from service.model.vocabulary_files import LanguageCode
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenOrId = NonNegativeInt | Text

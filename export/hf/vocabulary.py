@@ -12,7 +12,7 @@ from export.errors import ImportedModelError
 from export.imports.decoding import Decoding
 from export.imports.tokenization import UNDETERMINED, Tokenization
 from service.model.languages import MANY
-from service.model.manifest import Language, LanguageToken, VocabularyFiles
+from service.model.vocabulary_files import Language, LanguageToken, VocabularyFiles
 
 PADDING = 128
 """Vocabularies are padded to a multiple of it at most: a model may have fewer tokens than this without a piece."""

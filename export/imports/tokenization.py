@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.model.manifest import VocabularyFiles
+from service.model.vocabulary_files import VocabularyFiles
 
 UNDETERMINED = "und"
 """A language that nobody names (ISO 639-2)."""

@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from export.errors import ImportedModelError
 from export.imports.tokenization import UNDETERMINED, Tokenization
 from export.joeynmt.configuration import CONFIGURATION_FILE, Data, Side, SpecialSymbols
-from service.model.manifest import LANGUAGE_CODE, VocabularyFiles
 from service.model.table_vocabulary import VocabularyTable
+from service.model.vocabulary_files import LANGUAGE_CODE, VocabularyFiles
 
 SPACE = "\u2581"
 """What stands for a space among characters."""

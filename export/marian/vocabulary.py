@@ -10,7 +10,7 @@ import sentencepiece
 
 from export.errors import ImportedModelError
 from export.imports.tokenization import UNDETERMINED, Tokenization
-from service.model.manifest import VocabularyFiles
+from service.model.vocabulary_files import VocabularyFiles
 
 SOURCE, TARGET = "source", "target"
 

@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
+
+from service.model.part import Part
 
 MAX_FILE_BYTES = 2**31 - 1
 """Of one file: what an ONNX graph that holds its own weights can have at most."""
@@ -16,10 +18,8 @@ MAX_WEIGHTS_BYTES = 2**36
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
-class FileRecord(BaseModel):
+class FileRecord(Part):
     """A file's SHA-256 and its size in bytes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[int, Field(gt=0, le=MAX_WEIGHTS_BYTES)]

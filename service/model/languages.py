@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from service.model.manifest import LanguageToken, Manifest
+from service.model.manifest import Manifest
+from service.model.vocabulary_files import LanguageToken
 
 MANY = "mul"
 """What a manifest has in place of a language where a request must choose one (ISO 639-2: multiple languages)."""

@@ -10,8 +10,6 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     NonNegativeInt,
@@ -24,6 +22,8 @@ from pydantic import (
 from service.model.errors import ManifestError
 from service.model.file_record import MAX_FILE_BYTES, FileName, FileRecord
 from service.model.foreign.roles import ForeignPair
+from service.model.part import Part
+from service.model.vocabulary_files import LanguageCode, LanguageToken, Side, TokenId, VocabularyFiles, check_inside
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.sig"
@@ -38,12 +38,7 @@ MAX_LENGTH_PENALTY = 10.0
 MAX_CERTIFICATE_BYTES = 2**20
 MAX_TEXT_FILE_BYTES = 2**26
 """Of a vocabulary, or of any other file but the graphs and their weights: it is held while the version serves."""
-TokenId = Annotated[int, Field(ge=0)]
 Length = Annotated[int, Field(gt=0, le=MAX_LENGTH)]
-LANGUAGE_CODE = r"^[A-Za-z0-9][A-Za-z0-9_@-]{0,31}$"
-LanguageCode = Annotated[str, StringConstraints(pattern=LANGUAGE_CODE)]
-"""Narrow enough that an error may name it."""
-
 
 _AXES: dict[StateKind, list[list[str]]] = {
     "constant": [["batch"], ["batch", "source_length"]],
@@ -54,11 +49,7 @@ _AXES: dict[StateKind, list[list[str]]] = {
 """The axes with a name that a state of each kind may have."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class State(_Part):
+class State(Part):
     """One decoder state. axes: "batch" first; "source_length" and "capacity" vary, whole numbers do not.
 
     kind: constant states are written once by the encoder; carried ones are replaced by every step; growing ones
@@ -84,88 +75,7 @@ class State(_Part):
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
 
 
-class Mask(_Part):
-    """A piece of both vocabularies that stands for a placeholder of the source, such as %s."""
-
-    piece: Annotated[str, StringConstraints(min_length=1)]
-    source_id: TokenId
-    target_id: TokenId
-
-
-Side = Literal["source", "target"]
-LanguageToken = Literal["source_language", "target_language"]
-"""Stands for the token of the language that a request chooses."""
-
-
-class Language(_Part):
-    """A language that a request may choose, and the tokens that tell the model so, where it has any."""
-
-    code: LanguageCode
-    source_id: TokenId | None = None
-    target_id: TokenId | None = None
-
-
-class VocabularyFiles(_Part):
-    """The files of a tokenizer and the ids of the special tokens; source and target may be the same file.
-
-    kind: "sentencepiece" is a SentencePiece model whose ids are the model's; "pieces" one whose pieces have other ids,
-    which source_pieces and target_pieces (JSON objects) tell; "tokenizers" the JSON of the library of that name;
-    "table" a table of words or characters (`service.model.table_vocabulary`).
-    """
-
-    kind: Literal["sentencepiece", "pieces", "tokenizers", "table"] = "sentencepiece"
-    source: FileName
-    target: FileName
-    source_pieces: FileName | None = None
-    target_pieces: FileName | None = None
-    source_size: PositiveInt
-    target_size: PositiveInt
-    begin_id: TokenId
-    end_id: TokenId
-    unknown_id: TokenId | None = Field(None, description="of a kind other than sentencepiece, which knows its own")
-    control_ids: tuple[TokenId, ...] = Field((), description="of the kind pieces: tokens that stand for no text")
-    lowercase: tuple[Side, ...] = Field((), description="of the kind pieces: whose texts are read in lower case")
-    source_prefix: tuple[TokenId | LanguageToken, ...] = Field((), description="tokens before those of every source")
-    source_suffix: tuple[TokenId | LanguageToken, ...] | None = Field(
-        None, description="tokens after those of every source; none: the end of the sentence"
-    )
-    target_prefix: tuple[TokenId | LanguageToken, ...] = Field(
-        (), description="tokens that every target begins with, before any that the model chooses"
-    )
-    languages: tuple[Language, ...] = Field((), description="to choose from; none: those of the manifest alone")
-    languages_in_text: bool = Field(
-        False, description="a source may name its target language itself, >>de<< before the text, and need not"
-    )
-    masks: tuple[Mask, ...] = Field(
-        (), description="what placeholders are hidden by, in their order; none: they are text"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.kind == "pieces" and (self.source_pieces is None or self.target_pieces is None):
-            raise ValueError("a vocabulary of pieces needs source_pieces and target_pieces")
-        if self.kind != "sentencepiece" and self.unknown_id is None:
-            raise ValueError(f"a vocabulary of the kind {self.kind} needs an unknown_id")
-        if self.masks and self.kind != "sentencepiece":
-            raise ValueError("masks need a vocabulary of the kind sentencepiece")
-        tokens = (*self.source_prefix, *(self.source_suffix or ()), *self.target_prefix)
-        if {"source_language", "target_language"}.intersection(map(str, tokens)) and not self.languages:
-            raise ValueError("a token of a language needs languages")
-        return self
-
-    @property
-    def shared_size(self) -> int:
-        """Ids below it are tokens of the source and of the target."""
-        return min(self.source_size, self.target_size)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Their names, each once."""
-        named = (self.source, self.target, self.source_pieces, self.target_pieces)
-        return tuple(dict.fromkeys(name for name in named if name is not None))
-
-
-class Search(_Part):
+class Search(Part):
     """What holds for every search for the model's targets, as the library has it that the model comes from.
 
     beam_end: when a beam search ends. "patience": after beam_size * patience hypotheses (CTranslate2); "full": once
@@ -194,7 +104,7 @@ class Search(_Part):
     forced_end: bool = Field(False, description="a target of max_length tokens has the end of the sentence as its last")
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """One published version of a model."""
 
     format: Literal[1]
@@ -224,7 +134,8 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        named = [self.encoder, self.decoder_step, self.certificate, *self.vocabulary.files]
+        vocabulary, foreign = self.vocabulary, self.foreign
+        named = [self.encoder, self.decoder_step, self.certificate, *vocabulary.files]
         if missing := sorted({*named, *filter(None, [self.weights])} - self.files.keys()):
             raise ValueError(f"no hash for {', '.join(missing)}")
         if self.weights in named:
@@ -238,40 +149,16 @@ class Manifest(_Part):
             raise ValueError(f"{self.certificate} has more than {MAX_CERTIFICATE_BYTES} bytes")
         if len({state.name for state in self.states}) != len(self.states):
             raise ValueError("two states have the same name")
-        self._check_tokens()
-        if len({language.code for language in self.vocabulary.languages}) < len(self.vocabulary.languages):
-            raise ValueError("two languages have the same code")
-        masks = self.vocabulary.masks
-        if any(len({getattr(mask, part) for mask in masks}) < len(masks) for part in Mask.model_fields):
-            raise ValueError("two masks are the same")
-        if (self.foreign is not None) != (self.family == "foreign"):
+        check_inside(self.search.suppressed_ids, vocabulary.target_size, "target")
+        check_inside(foreign.never if foreign else (), vocabulary.target_size, "target")
+        check_inside((foreign.pad_id,) if foreign else (), vocabulary.source_size, "source")
+        if sum(map(len, self.source_frame)) >= self.max_source_length:
+            raise ValueError("what stands around a source leaves no room for a text")
+        if max(len(vocabulary.target_prefix), self.search.min_length) >= self.max_target_length:
+            raise ValueError("what every target has leaves no room for a text")
+        if (foreign is not None) != (self.family == "foreign"):
             raise ValueError("a foreign family and no other has foreign graphs")
         return self
-
-    def _check_tokens(self) -> None:
-        """Every token is in the vocabulary that it is of, and what stands around texts leaves room for them."""
-        vocabulary, search, foreign = self.vocabulary, self.search, self.foreign
-        before, after = self.source_frame
-        sources = [*before, *after, *(mask.source_id for mask in vocabulary.masks)]
-        sources += [language.source_id for language in vocabulary.languages if language.source_id is not None]
-        targets = [vocabulary.begin_id, vocabulary.end_id, *vocabulary.target_prefix, *search.suppressed_ids]
-        targets += [mask.target_id for mask in vocabulary.masks]
-        targets += [language.target_id for language in vocabulary.languages if language.target_id is not None]
-        either = [*vocabulary.control_ids, *([] if vocabulary.unknown_id is None else [vocabulary.unknown_id])]
-        if foreign is not None:
-            sources.append(foreign.pad_id)
-            targets += foreign.never
-        for ids, size, side in (
-            (sources, vocabulary.source_size, "source"),
-            (targets, vocabulary.target_size, "target"),
-            (either, max(vocabulary.source_size, vocabulary.target_size), "larger"),
-        ):
-            if any(isinstance(token, int) and token >= size for token in ids):
-                raise ValueError(f"a special token lies outside of the {side} vocabulary")
-        if len(before) + len(after) >= self.max_source_length:
-            raise ValueError("what stands around a source leaves no room for a text")
-        if max(len(vocabulary.target_prefix), search.min_length) >= self.max_target_length:
-            raise ValueError("what every target has leaves no room for a text")
 
     @property
     def source_frame(self) -> tuple[tuple[int | LanguageToken, ...], tuple[int | LanguageToken, ...]]:

@@ -10,11 +10,12 @@ from types import MappingProxyType
 from service.model.errors import VocabularyError
 from service.model.json_vocabulary import JsonVocabulary
 from service.model.languages import Languages, UnknownLanguageError
-from service.model.manifest import Manifest, Side
+from service.model.manifest import Manifest
 from service.model.piece_vocabulary import LANGUAGE, PieceVocabulary
 from service.model.placeholders import TooManyPlaceholdersError, hide, hide_again
 from service.model.table_vocabulary import TableVocabulary
 from service.model.vocabulary import NOTHING_MASKED, AnyVocabulary, TextStream, Vocabulary
+from service.model.vocabulary_files import Side
 
 _UNREAD: Mapping[str, bytes] = MappingProxyType({})
 

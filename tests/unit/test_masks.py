@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.model.errors import BundleError
-from service.model.manifest import Mask
 from service.model.placeholders import PLACEHOLDER, count_placeholders, hide, hide_pair
 from service.model.row import Row
 from service.model.rules import KeepMasks, allowed
 from service.model.text import Texts
 from service.model.vocabulary import Vocabulary
+from service.model.vocabulary_files import Mask
 
 MASKS = ("%1", "%2", "%3")
 FIRST, SECOND, THIRD, END, WORD, OTHER = 4, 5, 6, 3, 20, 21

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+
+from service.model.part import Part
 
 ForeignAxis = Literal["batch", "source_length", "target_length", "age", "vocabulary"]
 """target_length: tokens fed so far, the one of this step included; age: the same without it."""
@@ -13,11 +15,7 @@ Tokenizer = Literal["characters", "pieces", "sentencepiece"]
 TensorName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ForeignTensor(_Part):
+class ForeignTensor(Part):
     """An input or output of a graph: its own name, type and axes, in the graph's order; numbers are fixed sizes."""
 
     name: TensorName
@@ -25,14 +23,14 @@ class ForeignTensor(_Part):
     axes: tuple[ForeignAxis | PositiveInt, ...]
 
 
-class ForeignMask(_Part):
+class ForeignMask(Part):
     """An input that tells tokens from padding. marks: what true, or 1, stands for."""
 
     tensor: ForeignTensor
     marks: Literal["tokens", "padding"]
 
 
-class Sharing(_Part):
+class Sharing(Part):
     """Which rows one run of a graph may hold. rows: more than one; lengths: with sources of different lengths; ages: at
     different positions."""
 
@@ -49,7 +47,7 @@ class Sharing(_Part):
         return f"rows of equal {' and '.join(equal)} a run" if equal else ""
 
 
-class ForeignEncoder(_Part):
+class ForeignEncoder(Part):
     """states: by the name of the state, the output that it is."""
 
     source_ids: ForeignTensor
@@ -59,14 +57,14 @@ class ForeignEncoder(_Part):
     sharing: Sharing = Sharing()
 
 
-class ForeignState(_Part):
+class ForeignState(Part):
     """A decoder state: the input that reads it, and the output that it becomes, which constant ones have not."""
 
     read: ForeignTensor
     written: ForeignTensor | None = None
 
 
-class ForeignDecoder(_Part):
+class ForeignDecoder(Part):
     """last_token or prefix, all tokens from the begin on, is what each step is told; scores are log-probabilities, or
     logits where that is said, and have a "target_length" axis where there are some for every token of the prefix."""
 
@@ -90,7 +88,7 @@ class ForeignDecoder(_Part):
         return self
 
 
-class ForeignPair(_Part):
+class ForeignPair(Part):
     """Everything that serving a foreign pair takes besides the manifest's other fields."""
 
     encoder: ForeignEncoder
