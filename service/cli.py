@@ -7,8 +7,11 @@ that make no sense, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any, NoReturn
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own lines, one for each bad handshake, are not JSON
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -225,6 +226,8 @@ def run(
     descriptor whose end means that the server must stop too.
     """
     log = configure_log()
+    gc.collect()
+    gc.freeze()  # modules stay: no later collection, which would hold up every token, looks through them
 
     def insist(has_failed: bool) -> None:
         exit_at_once_at(STOP_SIGNALS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 from service.pb import translation_pb2 as pb
 from service.translator import Translator
 from tests.faults.security.answers import MODEL, SERVICE, ask
+from tests.faults.security.certificates import Authority
 from tests.faults.security.servers import started
 
+TIMEOUT_S = 60.0
 FORGED = '{"event": "forged", "level": "info"}'
 MARK = "zzsecretzz"
 INJECTIONS = {
@@ -52,6 +56,19 @@ def test_nothing_that_is_sent_makes_a_line_of_the_log(serve: tuple[str, ...], tm
     assert {"forged"}.isdisjoint(json.loads(line)["event"] for line in content.splitlines())
     assert plain_line_breaks(content) == b""
     assert MARK.encode() not in content
+
+
+def test_no_handshake_that_fails_makes_a_line_of_the_log(serve: tuple[str, ...], tmp_path: Path) -> None:
+    """gRPC's core would write one, which is no JSON, for each connection that does not speak TLS."""
+    certificate, key = Authority("ours").sign("server").save(tmp_path, "server")
+    with started((*serve, "--tls-certificate", str(certificate), "--tls-key", str(key)), tmp_path / "log") as server:
+        before = server.records()
+        for _ in range(10):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                with suppress(ConnectionError):
+                    connection.recv(1)
+        assert server.records() == before
 
 
 ONE_RECORD = """
