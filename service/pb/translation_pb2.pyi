@@ -894,7 +894,7 @@ class TranslateInteractiveRequest(_message.Message):
     EDIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___StreamTranslateRequest:
-        """The text and how to search. Greedy search or sampling of one hypothesis, without terms."""
+        """The text, which is not empty, and how to search. Greedy search or sampling of one hypothesis, without terms."""
 
     @_builtins.property
     def edit(self) -> Global___Edit:
