@@ -39,7 +39,7 @@ def main() -> int:
         logs = options.reports / "crashes" / f"soak-{options.seed}"
         logs.mkdir(parents=True, exist_ok=True)
         outcome = asyncio.run(soak(store, logs, plan, options.broken_by))
-    draw(outcome.memory, "seconds", options.reports / PICTURE)
+    draw({"steady replica": outcome.memory}, "seconds", options.reports / PICTURE)
     (options.reports / "soak.md").write_text(_report(plan, outcome), encoding="utf-8")
     for example in outcome.book.examples:
         print(example)

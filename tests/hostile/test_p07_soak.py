@@ -19,7 +19,7 @@ async def test_every_promise_holds_beside_hostile_clients(tiny_store: Path, tmp_
     assert outcome.book.examples == []
     assert [check for check in outcome.checks if not check.holds] == []
     assert outcome.book.num_compared > 0
-    assert all(len(samples) > 2 for name, samples in outcome.memory.items() if name == "steady replica")
+    assert len(outcome.memory) > 2
 
 
 async def test_the_soak_notices_streams_that_stay_open(tiny_store: Path, tmp_path: Path, broken: Path) -> None:
