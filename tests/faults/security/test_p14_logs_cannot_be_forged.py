@@ -62,13 +62,12 @@ def test_no_handshake_that_fails_makes_a_line_of_the_log(serve: tuple[str, ...],
     """gRPC's core would write one, which is no JSON, for each connection that does not speak TLS."""
     certificate, key = Authority("ours").sign("server").save(tmp_path, "server")
     with started((*serve, "--tls-certificate", str(certificate), "--tls-key", str(key)), tmp_path / "log") as server:
-        before = server.records()
         for _ in range(10):
             with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 with suppress(ConnectionError):
                     connection.recv(1)
-        assert server.records() == before
+        assert {record["event"] for record in server.records()} <= {"model loaded", "model management"}
 
 
 ONE_RECORD = """
