@@ -121,6 +121,7 @@ def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Itera
         ("length_penalty", _length_penalty(options, manifest), 0.0, MAX_LENGTH_PENALTY),
         ("coverage_penalty", options.coverage_penalty, 0.0, 10.0),
         ("patience", options.patience, 1.0, MAX_PATIENCE),
+        ("repetition_penalty", options.repetition_penalty, 0.125, 10.0),
         ("min_length", options.min_length, 0, (options.max_length or most) - 1),
         ("no_repeat_ngram_size", options.no_repeat_ngram_size, 0, most),
         ("min_alternative_expansion_prob", options.min_alternative_expansion_prob, 0.0, 1.0),
@@ -138,7 +139,6 @@ def _out_of_range(options: Options, manifest: Manifest, max_slots: int) -> Itera
                 largest=largest,
             )
     above_zero = (
-        ("repetition_penalty", options.repetition_penalty, 10.0),
         ("temperature", sampling.temperature, 100.0),
         ("top_p", sampling.top_p, 1.0),
     )

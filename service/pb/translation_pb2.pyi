@@ -136,7 +136,7 @@ class DecodingOptions(_message.Message):
     min_length: _builtins.int
     """Fewest tokens before the end of the sentence, from 0 to below max_length."""
     repetition_penalty: _builtins.float
-    """Above 1 makes tokens that the target has already less probable (Keskar et al. 2019, section 4.1). Greater than 0.
+    """Above 1 makes tokens that the target has already less probable (Keskar et al. 2019, section 4.1). From 0.125 to 10.
     Default 1: no change.
     """
     no_repeat_ngram_size: _builtins.int

@@ -79,7 +79,7 @@ def test_nothing_set_is_greedy_search_up_to_the_models_longest_target(texts):
         ({"coverage_penalty": float("nan")}, "coverage_penalty is nan"),
         ({"patience": 0.5}, "patience is 0.5; it must be from 1 to 4"),
         ({"max_length": 5, "min_length": 5}, "min_length is 5; it must be from 0 to 4"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty is 0; it must be above 0 and at most 10"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0; it must be from 0.125 to 10"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1"),
         ({"suppress_tokens": ("unheard",)}, "suppress_tokens: the vocabulary has no such piece"),
         ({"sampling": Sampling(temperature=0.0)}, "temperature is 0; it must be above 0"),

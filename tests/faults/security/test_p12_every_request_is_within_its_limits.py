@@ -118,7 +118,7 @@ RANGES: dict[str, tuple[tuple[Any, ...], str]] = {
     "coverage_penalty": ((NAN, INFINITE, -1), "from 0 to 10"),
     "patience": ((NAN, INFINITE, 0, -1, 5), "from 1 to 4"),
     "min_length": ((-1, 2**31 - 1), "from 0 to"),
-    "repetition_penalty": ((NAN, INFINITE, 0, -1, 11), "at most 10"),
+    "repetition_penalty": ((NAN, INFINITE, 1e-45, 0.12, 0, -1, 11), "from 0.125 to 10"),
     "no_repeat_ngram_size": ((-1, 2**31 - 1), "from 0 to"),
     "min_alternative_expansion_prob": ((NAN, INFINITE, -0.1, 1.1), "from 0 to 1"),
     "num_candidates": ((-1, 33, 2**31 - 1), "from 0 to 32"),
