@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -196,13 +196,16 @@ def _health(handler: Handler) -> Handler:
 
 
 async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
-    """gRPC keeps what is raised here, and with it the error, whose frames hold the model's version."""
+    """gRPC keeps what is raised here, and with it the error, whose frames hold the model's version. A call that nobody
+    waits for any more, or whose status waits behind a message, ends as one that was cancelled."""
     _forget_frames(error)
     code = STATUS[type(error)]
     call.code = code.name
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(STATUS_S):
             await context.abort(code, str(error), (*trailing, *pushback_metadata(error)))
+    except (TimeoutError, grpc.aio.InternalError):
+        raise asyncio.CancelledError from None
 
 
 def _forget_frames(error: BaseException | None) -> None:

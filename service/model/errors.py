@@ -99,7 +99,7 @@ class RowError(ModelError):
 
 
 class NotFiniteError(RowError):
-    """The graph has computed something that is no finite number."""
+    """The graph, or a decoding option on its results, has made something that is no finite number."""
 
 
 class TokenRangeError(RowError):

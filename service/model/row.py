@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from service.model.errors import NotFiniteError
 from service.model.onnx_model import Floats
 
 Ranked = list[tuple[int, float]]
@@ -56,14 +57,18 @@ class Row:
 
     def penalized(self, token_ids: Collection[int], penalty: float) -> Row:
         """The row with the logits of some tokens made smaller: divided by `penalty` where they are positive, multiplied
-        where they are not (Keskar et al. 2019, section 4.1)."""
+        where they are not (Keskar et al. 2019, section 4.1). Raises NotFiniteError where no probabilities are left of
+        that."""
         logits = self._logits.copy()
         places = np.fromiter(set(token_ids), np.int64)
         values = logits[places]
         factor = np.float32(penalty)
-        logits[places] = np.where(values < 0, values * factor, values / factor)
+        with np.errstate(over="ignore"):
+            logits[places] = np.where(values < 0, values * factor, values / factor)
         best = int(logits.argmax())
         top = float(logits[best])
+        if not math.isfinite(top):
+            raise NotFiniteError("the repetition penalty makes a logit that is no finite number")
         normalizer = top + math.log(float(np.exp(logits - np.float32(top)).sum(dtype=np.float64)))
         return Row([best], [float(np.float32(top - normalizer))], logits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.client.errors import ServerError, ServerUnreachableError
 from service.client.options import DecodingOptions
 from service.client.types import Completion, FinishReason, StepEvent
 from service.engine.pool import EnginePool
+from service.engine.request import Decoding
 from service.engine.running import Running as RunningRequest
 from service.model.session import Bound
 from service.model.slots import Slots
@@ -169,6 +171,28 @@ async def test_a_search_that_fails_fails_alone(running: Running, fault: str, mon
             raise KeyError("secret: a rule failed")
 
         monkeypatch.setattr(RunningRequest, "advance", advance)
+        await fail_beside_neighbours(running, client, TRANSFORMER, undisturbed, victim)
+        assert await running.metric("stepstream_failed_rows_total", TRANSFORMER) == 1.0
+
+
+@pytest.mark.fault(46, 47)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which stands for no error where a server runs
+@pytest.mark.parametrize("beam_size", [1, 2])
+async def test_an_option_that_leaves_no_probabilities_fails_alone(
+    running: Running, beam_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph's results are numbers, but what a decoding option makes of one row's is none: that stream alone gets
+    INTERNAL. The option is set behind the check of its range."""
+    async with AsyncClient(running.address) as client:
+        undisturbed, victim = await alone(client, TRANSFORMER)
+        real_translate = EnginePool.translate
+
+        def translate(pool: EnginePool, source_ids: Any, decoding: Decoding, **others: Any) -> Any:
+            if len(source_ids) == victim.source_length:
+                decoding = replace(decoding, repetition_penalty=1e-45, beam_size=beam_size)
+            return real_translate(pool, source_ids, decoding, **others)
+
+        monkeypatch.setattr(EnginePool, "translate", translate)
         await fail_beside_neighbours(running, client, TRANSFORMER, undisturbed, victim)
         assert await running.metric("stepstream_failed_rows_total", TRANSFORMER) == 1.0
 

@@ -77,6 +77,21 @@ def test_the_line_of_a_call_tells_who_asked_what_how_long_it_took_and_how_it_end
     assert (refused["code"], refused["model"], refused["queue_ms"]) == ("NOT_FOUND", "", None)
 
 
+@pytest.mark.fault(52)
+def test_a_deadline_that_ends_while_the_status_is_sent_is_no_error_of_the_server(store: Path) -> None:
+    """Hundreds of calls of a few milliseconds, whose end meets every moment of the server's: all lines are `info`."""
+    request = pb.TranslateRequest(model=MODEL, texts=[SENTENCE])
+    with watched_server(store) as server, grpc.insecure_channel(server.address) as channel:
+        stub = TranslationServiceStub(channel)
+        codes = {stub.Translate.future(request, timeout=0.001 + 0.00005 * number).code() for number in range(400)}
+        assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
+        stub.Translate(request, metadata=(("x-request-id", "last"),))
+        wait_until(lambda: any(call["request_id"] == "last" for call in server.calls()))
+        events = [json.loads(line) for line in server.lines()]
+    assert {event["level"] for event in events} == {"info"}
+
+
 def test_no_line_is_written_where_none_is_wanted(store: Path) -> None:
     """`--no-access-log`: calls leave no trace in the log."""
     with watched_server(store, "--no-access-log") as server, Client(server.address) as client:

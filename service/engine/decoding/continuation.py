@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from service.engine.decoding.rules import rules_of
 from service.engine.decoding.search import StepRow
 from service.engine.request import Decoding, FinishReason, Hypothesis, Token
+from service.model.errors import NotFiniteError
 from service.model.row import Ranked, Row
 from service.model.rules import Rule, allowed
 
@@ -57,7 +58,10 @@ class Continuation:
         return prefix[len(target)] if len(target) < len(prefix) else None
 
     def follow(self, target: Target, step: StepRow, token_id: int, log_probability: float) -> Target:
-        """The target with one more token."""
+        """The target with one more token. Raises NotFiniteError for a log-probability of NaN or inf; -inf is of a token
+        that the model has as impossible, and that a prefix or a term sets all the same."""
+        if not log_probability < math.inf:
+            raise NotFiniteError("a token's log-probability is no number")
         candidates: Ranked = []
         if count := self.decoding.num_candidates:
             is_free = self.forced(target) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from service.engine.decoding.sampling import draw
 from service.engine.decoding.search import StepRow
 from service.engine.decoding.terms import begun, find, following, progress
 from service.engine.request import Decoding, FinishReason, Hypothesis, Request, Sampling, Term
+from service.model.errors import NotFiniteError
 from service.model.row import Row
 
 END, A, B, C, D = 3, 4, 5, 6, 7
@@ -204,6 +206,32 @@ def test_a_repetition_penalty_makes_tokens_that_came_less_probable() -> None:
 
     assert ids(run(model, Decoding(3))[1][0]) == [A, A, A]
     assert ids(run(model, Decoding(3, repetition_penalty=2.0))[1][0]) == [A, B, END]
+
+
+SEARCHES = (
+    Decoding(4),
+    Decoding(4, num_candidates=4),
+    Decoding(4, beam_size=2),
+    Decoding(4, sampling=Sampling(temperature=0.7)),
+    Decoding(4, num_hypotheses=2, alternatives=True),
+    Decoding(4, beam_size=2, terms=(Term(0, ((B,),)),)),
+)
+
+
+@pytest.mark.parametrize("decoding", SEARCHES)
+def test_a_penalty_that_leaves_no_probabilities_is_an_error_in_every_search(decoding: Decoding) -> None:
+    """A positive logit over next to nothing is infinite."""
+    with pytest.raises(NotFiniteError, match="repetition penalty"):
+        run(lambda _: {A: 20.0, B: 10.0}, replace(decoding, repetition_penalty=1e-45), seed=3)
+
+
+@pytest.mark.parametrize("decoding", SEARCHES)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_token_without_a_log_probability_is_an_error_in_every_search(decoding: Decoding, value: float) -> None:
+    search = make_search(Request(1, (9, END), decoding, seed=3), end_id=END)
+    logits = np.full(SIZE, value, np.float32)
+    with pytest.raises(NotFiniteError, match="no number"):
+        search.advance([StepRow(Row([*range(SIZE)], [value] * SIZE, logits), [0.25, 0.75])])
 
 
 def test_a_prefix_is_forced_with_its_own_probability() -> None:
