@@ -116,7 +116,7 @@ class Metrics:
                 self._target_tokens.labels(*labels),
                 CallTotals(),
             )
-        engine = EngineMetrics(num_slots)
+        engine = EngineMetrics(num_slots, name, version)
         self._engines.add(labels, engine)
         return engine
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,9 @@ MAX_HYPOTHESES = 32
 MAX_CANDIDATES = 32
 MAX_PATIENCE = 4.0
 MAX_TERMS = 16
+MAX_COST, MAX_ROUNDING = 1e30, 1e-3
+"""Of a resumed token: its negative log-probability, whose sums are numbers of 32 bits then, and how far above 0 a
+log-probability may be rounded."""
 
 
 @dataclass(frozen=True)
@@ -209,8 +211,8 @@ def _unresumable(
         yield InvalidRequestError("resume has a token that no target goes on after")
     if token_ids[:shared] != prefix[:shared]:
         yield InvalidRequestError("resume does not begin with the target's prefix")
-    if not all(math.isfinite(log_probability) for _, log_probability in resumed):
-        yield InvalidRequestError("resume has a log-probability that is no number")
+    if not all(-MAX_COST <= log_probability <= MAX_ROUNDING for _, log_probability in resumed):
+        yield InvalidRequestError("resume has a log-probability that no step can have had")
 
 
 def _suppressed(options: Options, texts: Texts) -> frozenset[int]:

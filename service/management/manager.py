@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -79,6 +80,7 @@ class ModelManager:
         self._states: dict[Key, VersionStatus] = {}
         self._loads: dict[Key, asyncio.Task[None]] = {}
         self._retirements: dict[asyncio.Task[None], LoadedModel] = {}
+        self._draining: Counter[Key] = Counter()
         self._one_at_a_time = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "models")
         """Loads and frees every version, so that each takes the memory that the one before it gave back."""
@@ -114,6 +116,7 @@ class ModelManager:
         if self.status(name, version).labels:
             raise NotPossibleError("the version has a label; give the label to another version first")
         self._states[name, version] = VersionStatus(name, version, VersionState.DRAINING)
+        self._draining[name, version] += 1
         model = self._registry.remove(name, version)
         task = asyncio.create_task(self._retire(model))
         self._retirements[task] = model
@@ -176,10 +179,13 @@ class ModelManager:
         name, version = model.manifest.name, model.manifest.version
         await self._registry.until_free(model)
         await _stop_engine(model)
+        _log.info("model unloaded", model=name, version=version)
+        self._draining[name, version] -= 1
+        if self._draining[name, version]:
+            return  # it was loaded again and taken away again, and calls hold that one
         if version not in self._registry.versions(name):
             self._on_unloaded(name, version)
-        _log.info("model unloaded", model=name, version=version)
-        if (known := self._states[name, version]).state is VersionState.DRAINING:
+        if (known := self._states.get((name, version))) and known.state is VersionState.DRAINING:
             self._states[name, version] = replace(known, state=VersionState.UNLOADED)
 
     def _retired(self, task: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from service.management.errors import RefusedError
 from service.management.manager import ModelManager, VersionStatus
 from service.model.errors import ModelError, Reason
 from service.model.manifest import is_model_name
-from service.model.store import StoredVersion, list_versions
+from service.model.store import StoredVersion, list_models, versions_of
 from service.pb import management_pb2 as pb
 from service.pb import management_pb2_grpc as pb_grpc
 from service.registry import Registry
@@ -91,14 +91,18 @@ async def find_stored(store: Path, name: str, version: int) -> StoredVersion:
     newest. Raises InvalidRequestError, ModelNotFoundError or NotPossibleError."""
     require_version(name, version)
     try:
-        listed = await asyncio.to_thread(list_versions, store)
+        listed = await asyncio.to_thread(_list, store, name)
     except (OSError, ModelError) as error:
         raise NotPossibleError("the model store cannot be read") from error
-    versions = {stored.version: stored for stored in listed if stored.name == name}
+    versions = {stored.version: stored for stored in listed}
     number = version or max(versions, default=0)
     if number not in versions:
         raise ModelNotFoundError("the store has no such version")
     return versions[number]
+
+
+def _list(store: Path, name: str) -> list[StoredVersion]:
+    return versions_of(store, name) if name in list_models(store) else []
 
 
 def require_version(name: str, version: int, *, least: int = 0) -> None:

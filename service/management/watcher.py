@@ -20,7 +20,7 @@ import structlog
 from service.management.errors import RefusedError
 from service.management.manager import Key, ModelManager
 from service.model.errors import ModelError, Reason
-from service.model.store import StoredVersion, list_versions
+from service.model.store import StoredVersion, list_models, versions_of
 from service.policies import Policies
 from service.registry import Registry
 
@@ -78,22 +78,22 @@ class Watcher:
 
     async def look(self) -> None:
         """Bring the versions that serve in line with the store. Where the store cannot be read, or has nothing in it,
-        all stays as it is."""
+        all stays as it is; where a model's folder cannot, that model."""
         try:
-            found = await asyncio.to_thread(_scan, self._store)
+            found, unreadable = await asyncio.to_thread(_scan, self._store)
         except (ModelError, OSError) as error:
             self._complain(str(error))
             return
         served = {model.manifest.name for model in self._registry.all()}
-        if served and not found:
+        if served and not found and not unreadable:
             self._complain(f"the model store {self._store} has no version any more")
             return
-        self._trouble = ""
+        self._complain("; ".join(unreadable.values()))
         for status in self._manager.statuses():
-            if status.version not in found.get(status.name, {}):
+            if status.name not in unreadable and status.version not in found.get(status.name, {}):
                 self._failures.pop((status.name, status.version), None)
                 self._manager.forget(status.name, status.version)
-        for name in sorted(found.keys() | served):
+        for name in sorted((found.keys() | served) - unreadable.keys()):
             await self._follow(name, found.get(name, {}))
 
     async def _follow(self, name: str, found: Mapping[int, _Found]) -> None:
@@ -135,8 +135,8 @@ class Watcher:
         return True
 
     def _complain(self, trouble: str) -> None:
-        """Once, for as long as it stays the same."""
-        if trouble != self._trouble:
+        """Once, for as long as it stays the same; of no trouble never."""
+        if trouble and trouble != self._trouble:
             _log.error("the model store cannot be followed; what serves goes on serving", particulars=trouble)
         self._trouble = trouble
 
@@ -145,14 +145,27 @@ def _backoff_s(first_s: float, count: int) -> float:
     return min(first_s * 2.0 ** min(count - 1, 16), LONGEST_BACKOFF_S)
 
 
-def _scan(store: Path) -> dict[str, dict[int, _Found]]:
+def _scan(store: Path) -> tuple[dict[str, dict[int, _Found]], dict[str, str]]:
+    """The versions of each model that has any, by number, and what is wrong with the models that cannot be read."""
     found: dict[str, dict[int, _Found]] = {}
-    for stored in list_versions(store):
-        found.setdefault(stored.name, {})[stored.version] = _Found(stored, _fingerprint(stored.folder))
-    return found
+    unreadable: dict[str, str] = {}
+    for name in list_models(store):
+        try:
+            versions = {
+                stored.version: _Found(stored, _fingerprint(stored.folder)) for stored in versions_of(store, name)
+            }
+        except OSError as error:
+            unreadable[name] = str(error)
+        else:
+            found |= {name: versions} if versions else {}
+    return found, unreadable
 
 
 def _fingerprint(folder: Path) -> Fingerprint:
-    with os.scandir(folder) as entries:
-        statuses = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+    """Of a folder that may not be read, its own."""
+    try:
+        with os.scandir(folder) as entries:
+            statuses = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+    except PermissionError:
+        statuses = [("", folder.stat())]
     return tuple((name, s.st_ino, s.st_mode, s.st_size, s.st_ctime_ns) for name, s in statuses)

@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.model.errors import CertificateError
+from service.model.errors import CertificateError, RowError
 from service.model.greedy import Target, translate_greedily
 from service.model.onnx_model import OnnxModel
 from service.model.text import Source, Texts
@@ -192,13 +192,17 @@ def parse_certificate(content: bytes, path: Path) -> Certificate:
 def replay(model: OnnxModel, certificate: Certificate) -> None:
     """Translate the golden sentences again, all together and the first one alone.
 
-    Raises CertificateError at the first other token, or log-probability beyond the certificate's tolerance.
+    Raises CertificateError at the first other token, log-probability beyond the certificate's tolerance, or logit,
+    log-probability or weight of attention that is no number.
     """
     golden = certificate.golden
     sources = [sentence.source_ids for sentence in golden]
     prefixes = [sentence.target_prefix for sentence in golden]
-    together = translate_greedily(model, sources, prefixes=prefixes, max_rows=len(golden))
-    alone = translate_greedily(model, sources[:1], prefixes=prefixes[:1], max_rows=1)
+    try:
+        together = translate_greedily(model, sources, prefixes=prefixes, max_rows=len(golden))
+        alone = translate_greedily(model, sources[:1], prefixes=prefixes[:1], max_rows=1)
+    except RowError as error:
+        raise CertificateError(f"the golden sentences: {error}") from error
     for number, (sentence, target) in enumerate(zip(golden, together, strict=True), start=1):
         _compare(f"golden sentence {number}", sentence, target, certificate.log_probability_tolerance)
     _compare("golden sentence 1 alone", golden[0], alone[0], certificate.log_probability_tolerance)

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from service.model.candidates import Candidates
+from service.model.errors import NotFiniteError
 from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
 from service.model.row import Row
@@ -36,6 +40,8 @@ def translate_greedily(
 
     Each source has what stands around every text, and each target begins with its prefix, where there are any. As soon
     as a target ends, the next source takes its row.
+
+    Raises RowError where a step's results are no numbers.
     """
     manifest = model.manifest
     most = manifest.max_target_length
@@ -51,7 +57,9 @@ def translate_greedily(
         if joining:
             slots.join(slots.encode([sources[i] for i in joining]))
             rows += joining
-        step = slots.step().rows()
+        candidates = slots.step()
+        _check_finite(candidates)
+        step = candidates.rows()
         chosen = [choose(row, rules[i], targets[i].token_ids, forced[i]) for row, i in zip(step, rows, strict=True)]
         slots.choose([token_id for token_id, _ in chosen])
         for row in reversed(range(len(rows))):
@@ -64,6 +72,13 @@ def translate_greedily(
                 rows[row] = rows[-1]
                 rows.pop()
     return targets
+
+
+def _check_finite(candidates: Candidates) -> None:
+    for error in candidates.bad_rows(with_attention=True).values():
+        raise error
+    if not (candidates.logits < np.inf).all():
+        raise NotFiniteError("the graph makes a logit that is no number")
 
 
 def _rules(manifest: Manifest, source_ids: Sequence[int], limit: int) -> tuple[Rule, ...]:

@@ -99,6 +99,7 @@ class Search(Part):
     max_length_factor: FiniteFloat | None = Field(
         None,
         gt=0.0,
+        le=MAX_LENGTH,
         description="most tokens of a target for each one of its source, where a request sets no max_length",
     )
     forced_end: bool = Field(False, description="a target of max_length tokens has the end of the sentence as its last")
@@ -138,14 +139,15 @@ class Manifest(Part):
         named = [self.encoder, self.decoder_step, self.certificate, *vocabulary.files]
         if missing := sorted({*named, *filter(None, [self.weights])} - self.files.keys()):
             raise ValueError(f"no hash for {', '.join(missing)}")
-        if self.weights in named:
-            raise ValueError(f"{self.weights} is not of weights alone")
+        alone = (self.encoder, self.decoder_step, self.certificate, *filter(None, [self.weights]))
+        if twice := [name for name in alone if [*alone, *vocabulary.files].count(name) > 1]:
+            raise ValueError(f"{twice[0]} is two things at once")
         if too_large := [n for n, file in self.files.items() if file.size > MAX_FILE_BYTES and n != self.weights]:
             raise ValueError(f"{too_large[0]} has more than {MAX_FILE_BYTES} bytes, and is not the file of weights")
         graphs = (self.encoder, self.decoder_step, self.weights)
         if long := [n for n, file in self.files.items() if file.size > MAX_TEXT_FILE_BYTES and n not in graphs]:
             raise ValueError(f"{long[0]} has more than {MAX_TEXT_FILE_BYTES} bytes, and is no graph")
-        if self.certificate not in graphs and self.files[self.certificate].size > MAX_CERTIFICATE_BYTES:
+        if self.files[self.certificate].size > MAX_CERTIFICATE_BYTES:
             raise ValueError(f"{self.certificate} has more than {MAX_CERTIFICATE_BYTES} bytes")
         if len({state.name for state in self.states}) != len(self.states):
             raise ValueError("two states have the same name")
@@ -204,7 +206,7 @@ class Manifest(Part):
 def parse_manifest(content: bytes, where: str) -> Manifest:
     """The manifest in a file's content; raises ManifestError."""
     try:
-        return Manifest.model_validate_json(content)
+        return Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

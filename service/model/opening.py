@@ -12,6 +12,7 @@ from service.model.errors import BundleError, CertificateError, ManifestError
 from service.model.greedy import translate_greedily
 from service.model.onnx_model import OnnxModel
 from service.model.session import Provider
+from service.model.slots import Slots
 from service.model.store import StoredVersion
 from service.model.text import open_texts
 
@@ -60,12 +61,15 @@ def open_version(
 
 
 def try_out(opened: OpenedVersion) -> None:
-    """Translate the beginning of one sentence; raises CertificateError where that fails."""
+    """Translate the beginning of one sentence, and encode the longest source that the manifest promises, of the last
+    token of its vocabulary; raises CertificateError where that fails."""
     model = opened.onnx_model
+    longest = [model.manifest.vocabulary.source_size - 1] * model.manifest.max_source_length
     prefix = [token for token in model.manifest.vocabulary.target_prefix if isinstance(token, int)]
     most = len(prefix) + NUM_TRIAL_TOKENS
     try:
         translate_greedily(model, [model.manifest.empty_source], prefixes=[prefix], max_rows=1, max_length=most)
+        Slots(model, 1).encode([longest])
     except Exception as error:
         raise CertificateError(f"{model.folder} cannot translate: {error}") from error
 

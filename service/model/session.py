@@ -27,6 +27,9 @@ _Result = TypeVar("_Result")
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CPU: tuple[Provider, ...] = ((CPU_PROVIDER, {}),)
+FATAL = 4
+"""The severity from which on onnxruntime writes to stderr: what fails is raised, and its lines, which are no JSON, hold
+a graph's own names."""
 SPIN_US = 20
 """How long a thread that is out of work stays awake: long enough for the next operator of the same step, not so long
 that it takes a core from the event loop and from other models."""
@@ -87,7 +90,7 @@ class Session:
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        options.log_severity_level = 3
+        options.log_severity_level = FATAL
         options.enable_cpu_mem_arena = keeps_memory
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
         if profile is not None:

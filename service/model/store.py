@@ -21,18 +21,27 @@ class StoredVersion:
 
 
 def list_versions(store: Path) -> list[StoredVersion]:
-    """Every version in the store, by name, then by version; raises BundleError where the store is no folder.
+    """Every version in the store, by name, then by version; raises BundleError where the store is no folder, OSError
+    where it or a model's folder cannot be read.
 
     Folders whose name is no model name or no version number are left alone: a version being published has such a
     name until it is whole. A manifest that is no plain file is found too, for its version to be refused.
     """
+    return [stored for name in list_models(store) for stored in versions_of(store, name)]
+
+
+def list_models(store: Path) -> list[str]:
+    """The names of all models in the store, in order; raises as `list_versions`."""
     if not store.is_dir():
         raise BundleError(f"the model store {store} is no folder")
+    return sorted(model.name for model in store.iterdir() if is_model_name(model.name) and model.is_dir())
+
+
+def versions_of(store: Path, name: str) -> list[StoredVersion]:
+    """The versions of one model, in order; raises OSError where its folder cannot be read."""
     return sorted(
-        StoredVersion(model.name, int(version.name), version)
-        for model in store.iterdir()
-        if is_model_name(model.name) and model.is_dir()
-        for version in model.iterdir()
+        StoredVersion(name, int(version.name), version)
+        for version in (store / name).iterdir()
         if _is_version(version.name) and os.path.lexists(version / MANIFEST_FILE)
     )
 

@@ -34,7 +34,9 @@ class Tally:
 class EngineMetrics:
     """Observes one engine; called on its thread."""
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, num_slots: int, model: str, version: int) -> None:
+        """model and version: whose engine it is, for the lines of the log."""
+        self._log = _log.bind(model=model, version=version)
         self.num_slots = num_slots
         self.num_rows = self.queue_length = self.queue_tokens = self.num_encode_failures = 0
         self.num_failed_rows = self.num_terminated_steps = self.num_sequences = 0
@@ -56,15 +58,15 @@ class EngineMetrics:
 
     def encode_failed(self, error: BaseException) -> None:
         self.num_encode_failures += 1
-        _log.error("encode failed", exc_info=error)
+        self._log.error("encode failed", exc_info=error)
 
     def row_failed(self, error: BaseException) -> None:
         self.num_failed_rows += 1
-        _log.error("request failed alone in a step", exc_info=error)
+        self._log.error("request failed alone in a step", exc_info=error)
 
     def step_terminated(self) -> None:
         self.num_terminated_steps += 1
-        _log.error("a step did not end in time and was ended")
+        self._log.error("a step did not end in time and was ended")
 
     def step_made(self, *, num_rows: int, seconds: float) -> None:
         self.steps.observe(seconds)

@@ -46,6 +46,7 @@ def configure_log() -> LogSink:
             ],
         )
     )
+    handler.addFilter(_is_ours_to_tell)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
     return sink
@@ -57,6 +58,11 @@ def _shorten(_logger: object, _method: str, event: EventDict) -> EventDict:
         if isinstance(value, str) and len(value) > MAX_CHARACTERS:
             event[key] = value[:MAX_CHARACTERS] + "..."
     return event
+
+
+def _is_ours_to_tell(record: logging.LogRecord) -> bool:
+    """Whether a library's line is not of gRPC about metadata that is no UTF-8, which it would repeat, secrets too."""
+    return not str(record.msg).startswith("Invalid encoding on")
 
 
 def _unblock_stderr() -> None:

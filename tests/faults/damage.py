@@ -8,6 +8,7 @@ give them away.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from tests.faults.damaged_graphs import (
     memory_bomb,
     reads_a_file,
     said_of_a_weight,
+    spoiled,
     time_bomb,
     weights_beside,
 )
@@ -203,6 +205,15 @@ SEALED: dict[str, tuple[Change, str]] = {
         "MANIFEST",
     ),
     "targets longer than anything": (lambda folder: edit_manifest(folder, max_target_length=10**400), "MANIFEST"),
+    "targets of more tokens for each than a number can say": (_part("search", max_length_factor=1e306), "MANIFEST"),
+    "a text for a number": (lambda folder: edit_manifest(folder, max_target_length="256"), "MANIFEST"),
+    "yes for a number": (lambda folder: edit_manifest(folder, length_multiple=True), "MANIFEST"),
+    "a graph for a certificate": (lambda folder: edit_manifest(folder, certificate=GRAPH), "MANIFEST"),
+    "one graph for both": (lambda folder: edit_manifest(folder, decoder_step=GRAPH), "MANIFEST"),
+    "attention that is no number": (spoiled("attention", math.nan), "CERTIFICATE"),
+    "attention without end": (spoiled("attention", math.inf), "CERTIFICATE"),
+    "logits that are no numbers": (spoiled("logits", math.nan), "CERTIFICATE"),
+    "logits without end": (spoiled("logits", math.inf), "CERTIFICATE"),
     "random bytes for a graph": (_write(GRAPH, os.urandom(5000)), "GRAPH"),
     "half a graph, sealed": (_write(GRAPH, lambda content: content[: len(content) // 2]), "GRAPH"),
     "the other graph": (lambda f: shutil.copyfile(f / "decoder_step.onnx", f / GRAPH), "GRAPH"),

@@ -13,6 +13,7 @@ from export.weights_writer import WeightsWriter
 from tests.faults.versions import Change, edit_manifest
 
 GRAPH = "encoder.onnx"
+STEP = "decoder_step.onnx"
 WEIGHTS = "weights.bin"
 LARGE = 1000
 """Bytes of a weight that is put beside the graphs."""
@@ -21,7 +22,7 @@ LARGE = 1000
 def weights_beside(folder: Path) -> None:
     """Takes the large weights out of both graphs, as of those that cannot hold them."""
     beside = WeightsWriter(folder / WEIGHTS)
-    for name in (GRAPH, "decoder_step.onnx"):
+    for name in (GRAPH, STEP):
         model = onnx.load(folder / name)
         for tensor in model.graph.initializer:
             if (size := len(tensor.raw_data)) >= LARGE:
@@ -42,11 +43,11 @@ def said_of_a_weight(key: str, value: str) -> Change:
     return graph(change)
 
 
-def graph(change: Callable[[onnx.ModelProto], None]) -> Change:
+def graph(change: Callable[[onnx.ModelProto], None], name: str = GRAPH) -> Change:
     def apply(folder: Path) -> None:
-        model = onnx.load(folder / GRAPH, load_external_data=False)
+        model = onnx.load(folder / name, load_external_data=False)
         change(model)
-        (folder / GRAPH).write_bytes(model.SerializeToString())
+        (folder / name).write_bytes(model.SerializeToString())
 
     return apply
 
@@ -139,9 +140,9 @@ def another_rank(model: onnx.ModelProto) -> None:
     _add(model, axis, helper.make_node("Squeeze", ["source_ids", "axis"], ["flat"]))
 
 
-def _after(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
-    """Nodes that end in "nothing", a scalar, of which a part of the first output is made."""
-    name = model.graph.output[0].name
+def _after(model: onnx.ModelProto, *nodes: onnx.NodeProto, output: str = "") -> None:
+    """Nodes that end in "nothing", a scalar, of which a part of an output, the first one by default, is made."""
+    name = output or model.graph.output[0].name
     for node in model.graph.node:
         node.output[:] = [f"{name}_before" if one == name else one for one in node.output]
     _rename(model.graph, name, f"{name}_before")
@@ -152,6 +153,16 @@ def _after(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
 def _integer(name: str, value: int, shape: tuple[int, ...] = ()) -> onnx.NodeProto:
     tensor = helper.make_tensor(name, TensorProto.INT64, shape, [value])
     return helper.make_node("Constant", [], [name], value=tensor)
+
+
+def spoiled(output: str, value: float) -> Change:
+    """A step whose output has that value added to all that it is."""
+
+    def change(model: onnx.ModelProto) -> None:
+        tensor = helper.make_tensor("v", TensorProto.FLOAT, [], [value])
+        _after(model, helper.make_node("Constant", [], ["nothing"], value=tensor), output=output)
+
+    return graph(change, STEP)
 
 
 def memory_bomb(model: onnx.ModelProto) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -61,6 +62,20 @@ def assert_fails(code: grpc.StatusCode, call: object, *arguments: object, **name
         call(*arguments, **named)
     assert raised.value.code() == code, raised.value
     return raised.value
+
+
+def held_stream(server: Managed, version: int) -> tuple[threading.Event, Iterator[Any]]:
+    """A stream of that version under way, which ends once the event is set."""
+    ended = threading.Event()
+
+    def requests() -> Iterator[translation.TranslateInteractiveRequest]:
+        start = translation.StreamTranslateRequest(model=NAME, version=version, text=TEXTS[0])
+        yield translation.TranslateInteractiveRequest(start=start)
+        ended.wait(TIMEOUT_S)
+
+    stream = server.translator.TranslateInteractive(requests(), timeout=TIMEOUT_S)
+    next(stream)
+    return ended, stream
 
 
 @pytest.mark.fault(11)
@@ -120,25 +135,35 @@ def test_a_running_request_ends_with_the_version_that_it_began_with(server: Mana
 def test_a_version_is_loaded_again_while_its_old_self_drains(server: Managed) -> None:
     """The new one serves at once; the old one ends with the stream that holds it."""
     server.load(2)
-    request = translation.TranslateInteractiveRequest(
-        start=translation.StreamTranslateRequest(model=NAME, version=1, text=TEXTS[0])
-    )
-    held = threading.Event()
-
-    def requests() -> Iterator[translation.TranslateInteractiveRequest]:
-        yield request
-        held.wait(TIMEOUT_S)
-
-    stream = server.translator.TranslateInteractive(requests(), timeout=TIMEOUT_S)
-    next(stream)
+    ended, stream = held_stream(server, 1)
     server.unload(1)
     server.load(1)
     assert server.states()[1] == READY
     assert server.translate(version=1)[0] == 1
-    held.set()
+    ended.set()
     assert list(stream)[-1].response.completion.version == 1
     assert server.translate(version=1)[0] == 1
     assert server.states()[1] == READY
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_version_drains_until_the_last_of_its_selves_is_free(server: Managed, order: tuple[int, int]) -> None:
+    """Unloaded, loaded, and unloaded again while streams hold both: DRAINING until both have ended."""
+    server.load(2)
+    held = []
+    for again in (False, True):
+        if again:
+            server.load(1)
+        held.append(held_stream(server, 1))
+        server.unload(1)
+    for place in order:
+        assert server.states()[1][0] == "DRAINING"
+        ended, stream = held[place]
+        ended.set()
+        assert list(stream)[-1].response.completion.version == 1
+        time.sleep(1.0)
+    wait_for(server, 1, "UNLOADED")
 
 
 @pytest.mark.fault(11)

@@ -103,8 +103,10 @@ async def test_a_stream_cut_off_after_any_token_goes_on_to_the_same_bytes(server
         ({"resume": pb.Resumption(token_ids=[9, 8], log_probabilities=[-1])}, "one log-probability for each token"),
         ({"resume": pb.Resumption(token_ids=[9, -1], log_probabilities=[-1, -1])}, "no target goes on after"),
         ({"resume": pb.Resumption(token_ids=[9, 10**6], log_probabilities=[-1, -1])}, "no target goes on after"),
-        ({"resume": pb.Resumption(token_ids=[9], log_probabilities=[math.nan])}, "no number"),
-        ({"resume": pb.Resumption(token_ids=[9], log_probabilities=[-math.inf])}, "no number"),
+        ({"resume": pb.Resumption(token_ids=[9], log_probabilities=[math.nan])}, "no step"),
+        ({"resume": pb.Resumption(token_ids=[9], log_probabilities=[-math.inf])}, "no step"),
+        ({"resume": pb.Resumption(token_ids=[9], log_probabilities=[0.5])}, "no step"),
+        ({"resume": pb.Resumption(token_ids=[9], log_probabilities=[-3e38])}, "no step"),
     ],
 )
 async def test_what_no_stream_can_have_left_is_refused(server: str, changes: dict[str, object], problem: str) -> None:

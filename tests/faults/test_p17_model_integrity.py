@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.damage import FILES, SEALED, SEALED_WEIGHTS, WEIGHTS_FILES
 from tests.faults.damaged_graphs import weights_beside
-from tests.faults.versions import NAME, Change, Managed, managed_server, put
+from tests.faults.versions import NAME, Change, Managed, edit_manifest, managed_server, put
 
 _versions = count(10)
 
@@ -64,6 +64,16 @@ def test_whole_files_with_wrong_content_refuse_the_version(
     version = next(_versions)
     put(store, version, change, seal=True)
     assert_refused(server, version, reason)
+
+
+@pytest.mark.fault(42)
+def test_a_manifest_that_promises_longer_sources_than_its_graph_encodes_refuses_the_version(
+    server: Managed, store: Path
+) -> None:
+    """The positions of a Transformer end; no golden sentence is so long."""
+    version = next(number for number in _versions if number % 2 == 0)
+    put(store, version, lambda folder: edit_manifest(folder, max_source_length=2**11), seal=True)
+    assert_refused(server, version, "CERTIFICATE")
 
 
 @pytest.mark.fault(38)

@@ -12,9 +12,13 @@ from typing import Any
 
 import grpc
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import StreamEnded
 
 from service.pb import translation_pb2 as pb
 from service.translator import Translator
+from tests.faults.http2 import grpc_message
 from tests.faults.security.answers import MODEL, SERVICE, ask
 from tests.faults.security.certificates import Authority
 from tests.faults.security.servers import started
@@ -30,6 +34,15 @@ INJECTIONS = {
     "nul": f"{MARK}\0{FORGED}",
     "quotes": f'{MARK}", "event": "forged", "x": "',
 }
+
+RAW_HEADERS = (
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/stepstream.v1.TranslationService/GetModel"),
+    (b":authority", b"localhost"),
+    (b"content-type", b"application/grpc"),
+    (b"te", b"trailers"),
+)
 
 
 def plain_line_breaks(content: bytes) -> bytes:
@@ -56,6 +69,24 @@ def test_nothing_that_is_sent_makes_a_line_of_the_log(serve: tuple[str, ...], tm
     assert {"forged"}.isdisjoint(json.loads(line)["event"] for line in content.splitlines())
     assert plain_line_breaks(content) == b""
     assert MARK.encode() not in content
+
+
+def test_metadata_that_is_no_text_makes_no_line_of_the_log(serve: tuple[str, ...], tmp_path: Path) -> None:
+    """gRPC would write two for each value, an error with a traceback, and the bytes as they came."""
+    message = pb.GetModelRequest(model=MODEL).SerializeToString()
+    with started(serve, tmp_path / "log") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
+            h2 = H2Connection(H2Configuration(header_encoding=None, validate_outbound_headers=False))
+            h2.initiate_connection()
+            for stream_id in (1, 3, 5):
+                h2.send_headers(stream_id, [*RAW_HEADERS, (b"authorization", f"Bearer {MARK}".encode() + b"\xff")])
+                h2.send_data(stream_id, grpc_message(message), end_stream=True)
+            connection.sendall(h2.data_to_send())
+            num_ended = 0
+            while num_ended < 3:
+                num_ended += sum(isinstance(one, StreamEnded) for one in h2.receive_data(connection.recv(2**16)))
+        assert MARK.encode() not in server.log.read_bytes()
+        assert {record["level"] for record in server.records()} == {"info"}
 
 
 def test_no_handshake_that_fails_makes_a_line_of_the_log(serve: tuple[str, ...], tmp_path: Path) -> None:
