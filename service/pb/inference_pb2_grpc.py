@@ -34,8 +34,9 @@ class GRPCInferenceServiceStub:
     Without any output in the request, all but `attention` are given. An output has the form that the text came in: raw
     bytes for raw bytes, typed contents for typed contents.
 
-    Request parameters are the fields of stepstream.v1.DecodingOptions and of its Sampling, by name; a list is a string of
-    JSON, terms a list of lists. `sampling` set to true samples with every default. A parameter of another name is refused.
+    Request parameters are the fields of stepstream.v1.DecodingOptions and of its Sampling, by name, but for num_candidates,
+    which no output would show; a list is a string of JSON, terms a list of lists. `sampling` set to true samples with every
+    default. A parameter of another name is refused.
     From Triton come `priority` (1 is the highest, 2 is usual, 3 can wait) and `timeout` (microseconds).
 
     Errors have the statuses of stepstream.v1.TranslationService, and its metadata. `model_version` is a number, a label, or
@@ -119,8 +120,9 @@ class GRPCInferenceServiceServicer:
     Without any output in the request, all but `attention` are given. An output has the form that the text came in: raw
     bytes for raw bytes, typed contents for typed contents.
 
-    Request parameters are the fields of stepstream.v1.DecodingOptions and of its Sampling, by name; a list is a string of
-    JSON, terms a list of lists. `sampling` set to true samples with every default. A parameter of another name is refused.
+    Request parameters are the fields of stepstream.v1.DecodingOptions and of its Sampling, by name, but for num_candidates,
+    which no output would show; a list is a string of JSON, terms a list of lists. `sampling` set to true samples with every
+    default. A parameter of another name is refused.
     From Triton come `priority` (1 is the highest, 2 is usual, 3 can wait) and `timeout` (microseconds).
 
     Errors have the statuses of stepstream.v1.TranslationService, and its metadata. `model_version` is a number, a label, or
@@ -294,8 +296,9 @@ class GRPCInferenceService:
     Without any output in the request, all but `attention` are given. An output has the form that the text came in: raw
     bytes for raw bytes, typed contents for typed contents.
 
-    Request parameters are the fields of stepstream.v1.DecodingOptions and of its Sampling, by name; a list is a string of
-    JSON, terms a list of lists. `sampling` set to true samples with every default. A parameter of another name is refused.
+    Request parameters are the fields of stepstream.v1.DecodingOptions and of its Sampling, by name, but for num_candidates,
+    which no output would show; a list is a string of JSON, terms a list of lists. `sampling` set to true samples with every
+    default. A parameter of another name is refused.
     From Triton come `priority` (1 is the highest, 2 is usual, 3 can wait) and `timeout` (microseconds).
 
     Errors have the statuses of stepstream.v1.TranslationService, and its metadata. `model_version` is a number, a label, or

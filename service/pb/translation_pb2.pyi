@@ -596,7 +596,7 @@ class Resumption(_message.Message):
 
     @_builtins.property
     def log_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The log-probability of each, as its step had it."""
+        """The log-probability of each, as its step had it: at most 0, but for rounding."""
 
     def __init__(
         self,

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, save
 
 from service.client.client import AsyncClient, Client
 from service.client.errors import StepstreamError
+from service.model.session import Session
 from service.observability.log_sink import MAX_LINES
 from service.pb import translation_pb2 as pb
 from service.pb.translation_pb2_grpc import TranslationServiceStub
@@ -90,6 +93,19 @@ def test_a_deadline_that_ends_while_the_status_is_sent_is_no_error_of_the_server
         wait_until(lambda: any(call["request_id"] == "last" for call in server.calls()))
         events = [json.loads(line) for line in server.lines()]
     assert {event["level"] for event in events} == {"info"}
+
+
+def test_a_graph_that_fails_writes_nothing_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """onnxruntime would write a line, which is no JSON and has the name of the node as it is."""
+    node = helper.make_node("ConstantOfShape", ["shape"], ["zeros"], name=FORGERIES[0])
+    shape = helper.make_tensor_value_info("shape", TensorProto.INT64, [1])
+    zeros = helper.make_tensor_value_info("zeros", TensorProto.FLOAT, [None])
+    graph = helper.make_graph([node], "graph", [shape], [zeros])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "graph.onnx")
+    session = Session(tmp_path / "graph.onnx", num_threads=1)
+    with pytest.raises(Exception, match="allocate memory"):
+        session.run({"shape": np.array([2**44])})
+    assert capfd.readouterr().err == ""
 
 
 def test_no_line_is_written_where_none_is_wanted(store: Path) -> None:
