@@ -28,6 +28,7 @@ from service.security.access import Access
 from service.servicer import TranslationServicer
 from service.settings import Settings, parse_providers
 from service.transport import server_options
+from service.unread import UnreadAnswers
 from service.validation import Limits
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
@@ -48,6 +49,7 @@ async def serve(folder: Path) -> None:
         calls,
         limits=limits,
         access=access,
+        unread=UnreadAnswers(calls.has),
         max_call_s=settings.max_call_s,
         max_write_stall_s=settings.max_write_stall_s,
     )

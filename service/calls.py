@@ -107,6 +107,10 @@ class Calls:
             if not self._running:
                 self._idle.set()
 
+    def has(self, peer: str) -> bool:
+        """Whether a call of this peer is under way."""
+        return any(call.peer == peer for call in self._running.values())
+
     def ended(self, call: Call) -> None:
         """A call has its status."""
         call.ended_at = time.monotonic()

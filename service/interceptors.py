@@ -22,6 +22,7 @@ from service.refusing import HEALTH
 from service.request_ids import REQUEST_ID, ActiveIds, request_id_of
 from service.security.access import Access, Grant
 from service.statuses import STATUS, pushback_metadata, told_of
+from service.unread import UnreadAnswers
 from service.validation import Limits, model_of
 from service.writing import write_all
 
@@ -54,15 +55,18 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         *,
         limits: Limits,
         access: Access,
+        unread: UnreadAnswers,
         max_call_s: float | None = None,
         max_write_stall_s: float = 30.0,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        """max_call_s is how long a call may take whose caller has set no deadline; max_write_stall_s, how long a client
-        may leave a message of its stream unread; max_attempts, after how many attempts a request is refused."""
+        """unread is told of every answer; max_call_s is how long a call may take whose caller has set no deadline;
+        max_write_stall_s, how long a client may leave a message of its stream unread; max_attempts, after how many
+        attempts a request is refused."""
         self._calls = calls
         self._limits = limits
         self._access = access
+        self._unread = unread
         self._max_call_s = max_call_s
         self._max_write_stall_s = max_write_stall_s
         self._ids = ActiveIds()
@@ -87,7 +91,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(message: bytes, context: Any) -> Any:
             async with self._entered(handler, path, context) as entered:
-                return await behavior(self._read(message, entered), context)
+                response = await behavior(self._read(message, entered), context)
+            self._answered(entered.call, response.ByteSize())
+            return response
 
         return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
 
@@ -113,6 +119,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 request = self._read_each(sent, entered) if handler.request_streaming else self._read(sent, entered)
                 async with aclosing(behavior(request, context)) as responses:
                     await write_all(responses, write, max_stall_s=self._max_write_stall_s)
+            self._answered(entered.call)
 
         return make(call, None, handler.response_serializer)
 
@@ -143,9 +150,36 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 if context.time_remaining() == 0:
                     call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
                 raise
-            await _abort(context, call, told, trailing)
+            await self._abort(context, call, told, trailing)
         finally:
             self._calls.ended(call)
+
+    def _answered(self, call: Call, num_bytes: int = 0) -> None:
+        """The call's task lasts until gRPC has sent what it was given. A callback of the context's would be a cycle."""
+        taken = self._unread.add(call.peer, num_bytes)
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: taken())
+
+    async def _abort(self, context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
+        """gRPC keeps what is raised here, and with it the error, whose frames hold the model's version. A call that
+        nobody waits for any more, or whose status waits behind a message, ends as one that was cancelled."""
+        _forget_frames(error)
+        code = STATUS[type(error)]
+        call.code = code.name
+        aborting = asyncio.ensure_future(context.abort(code, str(error), (*trailing, *pushback_metadata(error))))
+        aborting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else may ask for it
+        await asyncio.wait((aborting,), timeout=STATUS_S)
+        if not aborting.done():
+            taken = self._unread.add(call.peer)
+            aborting.add_done_callback(lambda _: taken())
+            raise asyncio.CancelledError
+        try:
+            aborting.result()
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
+        finally:
+            del aborting  # holds what was raised, which holds this frame
 
     @contextmanager
     def _let_in(self, call: Call, path: str, metadata: Any) -> Iterator[Grant]:
@@ -193,19 +227,6 @@ def _health(handler: Handler) -> Handler:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody serves this method")
 
     return make(call, None, handler.response_serializer)
-
-
-async def _abort(context: Any, call: Call, error: ServiceError, trailing: Sequence[tuple[str, str]]) -> None:
-    """gRPC keeps what is raised here, and with it the error, whose frames hold the model's version. A call that nobody
-    waits for any more, or whose status waits behind a message, ends as one that was cancelled."""
-    _forget_frames(error)
-    code = STATUS[type(error)]
-    call.code = code.name
-    try:
-        async with asyncio.timeout(STATUS_S):
-            await context.abort(code, str(error), (*trailing, *pushback_metadata(error)))
-    except (TimeoutError, grpc.aio.InternalError):
-        raise asyncio.CancelledError from None
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -41,6 +41,7 @@ from service.security.tls import add_port
 from service.servicer import TranslationServicer
 from service.settings import Settings
 from service.transport import server_options
+from service.unread import UnreadAnswers
 from service.validation import Limits
 from service.web import WatchServer
 
@@ -83,11 +84,12 @@ class Server:
         access = self._security.access
         management, metrics = self._management.servicer(), self._telemetry.metrics
         admin_calls = Calls(self._telemetry.observers)
+        self._unread = UnreadAnswers(lambda peer: self._calls.has(peer) or admin_calls.has(peer))
         self._admin = AdminServer(
             management,
             ManagingServicer(self._registry, metrics, management, is_ready=lambda: self.is_ready),
             self._health,
-            StatusInterceptor(admin_calls, limits=limits, access=access),
+            StatusInterceptor(admin_calls, limits=limits, access=access, unread=self._unread),
             Refuser(admin_calls, access, max_call_s=settings.max_call_s),
         )
         gate = Gate(lambda: (model.admission for model in self._registry.all()))
@@ -95,6 +97,7 @@ class Server:
             self._calls,
             limits=limits,
             access=access,
+            unread=self._unread,
             max_call_s=settings.max_call_s,
             max_write_stall_s=settings.max_write_stall_s,
             max_attempts=settings.max_attempts,
@@ -145,7 +148,8 @@ class Server:
         self._security.start()
         await self._grpc.start()
         self._ready = True
-        self._following = [asyncio.create_task(self._teller.follow()), asyncio.create_task(self._watch_port())]
+        following = (self._teller.follow(), self._watch_port(), self._unread.watch())
+        self._following = [asyncio.create_task(each) for each in following]
         admin_address = format_address(settings.admin_host, settings.admin_port)
         self.admin_port = await self._admin.start(admin_address, self._security.tls)
         _log.info("model management", address=format_address(settings.admin_host, self.admin_port))

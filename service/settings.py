@@ -172,7 +172,8 @@ class Settings(BaseSettings):
         None, description="PEM file, or folder of such, of Ed25519 keys of which one must have signed each version"
     )
     probe_memory_mb: Count = Field(
-        4096, description="MiB of addresses that the process which tries a version out may use; not with cuda"
+        4096,
+        description="MiB of addresses that each of the two processes which try versions out may use; not with cuda",
     )
     probe_timeout_s: PositiveSeconds = Field(120.0, description="seconds that trying a version out may take")
     admin_port: Port = Field(8003, description="TCP port of model management over gRPC; 0 for any free one")

@@ -74,8 +74,8 @@ class Management:
                 await self._watcher.look()
                 self._watching = asyncio.create_task(self._watcher.run())
             case "explicit":
-                for model in self._settings.initial_models:
-                    await self._load_initial(*model.partition(":")[::2])
+                models = [model.partition(":")[::2] for model in self._settings.initial_models]
+                await asyncio.gather(*(self._load_initial(*model) for model in models))
 
     async def stop(self) -> None:
         """End the engines of all versions, and whatever is under way."""

@@ -24,6 +24,8 @@ from service.model.errors import ModelError, Reason
 from service.model.store import StoredVersion
 from service.registry import LoadedModel, Registry
 
+MAX_TRIALS = 2
+"""Versions that are tried out at a time, so that one whose trial hangs holds up no other."""
 Key = tuple[str, int]
 Trial = Callable[[StoredVersion], Awaitable[str]]
 """The SHA-256 of a good version's manifest; raises RefusedError."""
@@ -81,7 +83,7 @@ class ModelManager:
         self._loads: dict[Key, asyncio.Task[None]] = {}
         self._retirements: dict[asyncio.Task[None], LoadedModel] = {}
         self._draining: Counter[Key] = Counter()
-        self._one_at_a_time = asyncio.Lock()
+        self._trials = asyncio.Semaphore(MAX_TRIALS)
         self._thread = ThreadPoolExecutor(1, "models")
         """Loads and frees every version, so that each takes the memory that the one before it gave back."""
 
@@ -154,10 +156,10 @@ class ModelManager:
         key = version.name, version.version
         self._states[key] = VersionStatus(*key, VersionState.LOADING)
         try:
-            async with self._one_at_a_time:
+            async with self._trials:
                 proved = await self._trial(version)
-                loop = asyncio.get_running_loop()
-                model = await loop.run_in_executor(self._thread, self._load_model, version, proved)
+            loop = asyncio.get_running_loop()
+            model = await loop.run_in_executor(self._thread, self._load_model, version, proved)
         except asyncio.CancelledError:
             self._states[key] = VersionStatus(*key, VersionState.UNLOADED)
             raise

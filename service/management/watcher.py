@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -66,19 +67,30 @@ class Watcher:
         self._registry = registry
         self._failures: dict[Key, _Failure] = {}
         self._trouble = ""
+        self._following: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            try:
-                await self.look()
-            except Exception:
-                _log.exception("a look at the model store failed")
+        try:
+            while True:
+                await asyncio.sleep(self._interval_s)
+                try:
+                    await self._look()
+                except Exception:
+                    _log.exception("a look at the model store failed")
+        finally:
+            for task in self._following.values():
+                task.cancel()
 
     async def look(self) -> None:
         """Bring the versions that serve in line with the store. Where the store cannot be read, or has nothing in it,
         all stays as it is; where a model's folder cannot, that model."""
+        await self._look()
+        await asyncio.gather(*self._following.values())
+
+    async def _look(self) -> None:
+        """Each model is followed by itself: one whose versions take their time to be tried holds up no other, nor the
+        next look."""
         try:
             found, unreadable = await asyncio.to_thread(_scan, self._store)
         except (ModelError, OSError) as error:
@@ -93,21 +105,26 @@ class Watcher:
             if status.name not in unreadable and status.version not in found.get(status.name, {}):
                 self._failures.pop((status.name, status.version), None)
                 self._manager.forget(status.name, status.version)
-        for name in sorted((found.keys() | served) - unreadable.keys()):
-            await self._follow(name, found.get(name, {}))
+        for name in sorted((found.keys() | served) - unreadable.keys() - self._following.keys()):
+            self._following[name] = asyncio.create_task(self._follow(name, found.get(name, {})))
+            self._following[name].add_done_callback(partial(self._followed, name))
 
     async def _follow(self, name: str, found: Mapping[int, _Found]) -> None:
         while True:
             wanted = self._policies.choose(name, [number for number, one in found.items() if self._may_serve(one)])
-            missing = wanted - self._registry.versions(name)
-            refused = [number for number in sorted(missing, reverse=True) if not await self._load(found[number])]
-            if not refused:
+            missing = sorted(wanted - self._registry.versions(name), reverse=True)
+            if all(await asyncio.gather(*(self._load(found[number]) for number in missing))):
                 break
         if not wanted and found:
             return
         labelled = set(self._registry.labels(name).values())
         for number in sorted(self._registry.versions(name) - wanted - labelled):
             await self._manager.unload(name, number)
+
+    def _followed(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._following[name]
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("a model cannot be followed", model=name, exc_info=error)
 
     def _may_serve(self, one: _Found) -> bool:
         failure = self._failures.get((one.stored.name, one.stored.version))

@@ -14,7 +14,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -166,7 +165,7 @@ class Certificate(_Part):
     quantization: Quantization | None = Field(description="none where the version is float32")
     scores: tuple[Scores, ...]
     sharing: str | None = Field(None, description="what rows of one run may be; none: any, as in all graphs of ours")
-    log_probability_tolerance: FiniteFloat = Field(gt=0.0, description="absolute, when golden sentences are replayed")
+    log_probability_tolerance: float = Field(gt=0.0, le=1.0, description="absolute, when golden sentences are replayed")
     golden: tuple[GoldenSentence, ...] = Field(min_length=1)
 
 

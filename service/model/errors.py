@@ -102,6 +102,10 @@ class NotFiniteError(RowError):
     """The graph, or a decoding option on its results, has made something that is no finite number."""
 
 
+class ContradictionError(RowError):
+    """The results of one step contradict each other."""
+
+
 class TokenRangeError(RowError):
     """A token id is not in the vocabulary; onnxruntime takes a negative one for one of the last."""
 

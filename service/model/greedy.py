@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.model.candidates import Candidates
-from service.model.errors import NotFiniteError
+from service.model.errors import ContradictionError, NotFiniteError
 from service.model.manifest import Manifest
 from service.model.onnx_model import OnnxModel
 from service.model.row import Row
@@ -41,7 +41,7 @@ def translate_greedily(
     Each source has what stands around every text, and each target begins with its prefix, where there are any. As soon
     as a target ends, the next source takes its row.
 
-    Raises RowError where a step's results are no numbers.
+    Raises RowError where a step's results are no numbers, or contradict each other.
     """
     manifest = model.manifest
     most = manifest.max_target_length
@@ -58,7 +58,7 @@ def translate_greedily(
             slots.join(slots.encode([sources[i] for i in joining]))
             rows += joining
         candidates = slots.step()
-        _check_finite(candidates)
+        check_results(candidates)
         step = candidates.rows()
         chosen = [choose(row, rules[i], targets[i].token_ids, forced[i]) for row, i in zip(step, rows, strict=True)]
         slots.choose([token_id for token_id, _ in chosen])
@@ -74,11 +74,15 @@ def translate_greedily(
     return targets
 
 
-def _check_finite(candidates: Candidates) -> None:
+def check_results(candidates: Candidates) -> None:
+    """Raises RowError where a step's results are no numbers, or its logits other ones than its candidates'."""
     for error in candidates.bad_rows(with_attention=True).values():
         raise error
-    if not (candidates.logits < np.inf).all():
+    logits = candidates.logits
+    if not (logits < np.inf).all():
         raise NotFiniteError("the graph makes a logit that is no number")
+    if (logits[np.arange(len(logits)), candidates.ids[:, 0]] < logits.max(axis=1)).any():
+        raise ContradictionError("the graph's best candidate has not the greatest logit")
 
 
 def _rules(manifest: Manifest, source_ids: Sequence[int], limit: int) -> tuple[Rule, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.model.bundle import Bundle
 from service.model.certificate import parse_certificate, read_again, replay
 from service.model.errors import BundleError, CertificateError, ManifestError
-from service.model.greedy import translate_greedily
+from service.model.greedy import check_results, translate_greedily
 from service.model.onnx_model import OnnxModel
 from service.model.session import Provider
 from service.model.slots import Slots
@@ -61,15 +61,18 @@ def open_version(
 
 
 def try_out(opened: OpenedVersion) -> None:
-    """Translate the beginning of one sentence, and encode the longest source that the manifest promises, of the last
-    token of its vocabulary; raises CertificateError where that fails."""
+    """Translate the beginning of one sentence, encode the longest source that the manifest promises, of the last token
+    of its vocabulary, and make the last token of its longest target; raises CertificateError where that fails."""
     model = opened.onnx_model
     longest = [model.manifest.vocabulary.source_size - 1] * model.manifest.max_source_length
     prefix = [token for token in model.manifest.vocabulary.target_prefix if isinstance(token, int)]
     most = len(prefix) + NUM_TRIAL_TOKENS
     try:
         translate_greedily(model, [model.manifest.empty_source], prefixes=[prefix], max_rows=1, max_length=most)
-        Slots(model, 1).encode([longest])
+        slots = Slots(model, 1)
+        slots.join(slots.encode([longest]))
+        slots.skip(0, model.manifest.max_target_length - 1)
+        check_results(slots.step())
     except Exception as error:
         raise CertificateError(f"{model.folder} cannot translate: {error}") from error
 

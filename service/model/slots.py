@@ -153,6 +153,10 @@ class Slots:
         for states in self._groups:
             states.replace(row, carried)
 
+    def skip(self, row: int, position: int) -> None:
+        """Let a row go on at a later position as if it had come there, from states that nobody has computed."""
+        self._positions[row] = position
+
     def carried(self, row: int) -> dict[str, Floats]:
         """A copy of the carried states that a row's next step reads."""
         carried: dict[str, Floats] = {}

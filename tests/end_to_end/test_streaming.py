@@ -32,6 +32,7 @@ from service.security.access import Access
 from service.servicer import TranslationServicer
 from service.settings import Settings
 from service.translator import Translator
+from service.unread import UnreadAnswers
 from service.validation import Limits as RequestLimits
 
 STEP_S = 0.15
@@ -148,7 +149,8 @@ async def slow_server(rows: SlowRows, vocabulary: Vocabulary) -> AsyncIterator[s
     admission = Admission(Settings().admission_limits, [engine.row_limit])
     registry.add(LoadedModel(manifest, "{}", "none", pool, translator, admission))
     request_limits = RequestLimits(max_texts=8, max_text_bytes=100)
-    interceptor = StatusInterceptor(Calls([metrics, registry]), limits=request_limits, access=Access())
+    calls = Calls([metrics, registry])
+    interceptor = StatusInterceptor(calls, limits=request_limits, access=Access(), unread=UnreadAnswers(calls.has))
     server = grpc.aio.server(interceptors=(interceptor,))
     add_TranslationServiceServicer_to_server(TranslationServicer(registry, max_running=8), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -140,14 +140,14 @@ def another_rank(model: onnx.ModelProto) -> None:
     _add(model, axis, helper.make_node("Squeeze", ["source_ids", "axis"], ["flat"]))
 
 
-def _after(model: onnx.ModelProto, *nodes: onnx.NodeProto, output: str = "") -> None:
-    """Nodes that end in "nothing", a scalar, of which a part of an output, the first one by default, is made."""
+def _after(model: onnx.ModelProto, *nodes: onnx.NodeProto, output: str = "", operator: str = "Add") -> None:
+    """Nodes that end in "nothing", a scalar; with the operator an output, the first one by default, is made of it."""
     name = output or model.graph.output[0].name
     for node in model.graph.node:
         node.output[:] = [f"{name}_before" if one == name else one for one in node.output]
     _rename(model.graph, name, f"{name}_before")
     _add(model, *nodes)
-    model.graph.node.append(helper.make_node("Add", [f"{name}_before", "nothing"], [name]))
+    model.graph.node.append(helper.make_node(operator, [f"{name}_before", "nothing"], [name]))
 
 
 def _integer(name: str, value: int, shape: tuple[int, ...] = ()) -> onnx.NodeProto:
@@ -155,12 +155,12 @@ def _integer(name: str, value: int, shape: tuple[int, ...] = ()) -> onnx.NodePro
     return helper.make_node("Constant", [], [name], value=tensor)
 
 
-def spoiled(output: str, value: float) -> Change:
-    """A step whose output has that value added to all that it is."""
+def spoiled(output: str, value: float, operator: str = "Add") -> Change:
+    """A step whose output has that value added to all that it is, or another operator's."""
 
     def change(model: onnx.ModelProto) -> None:
         tensor = helper.make_tensor("v", TensorProto.FLOAT, [], [value])
-        _after(model, helper.make_node("Constant", [], ["nothing"], value=tensor), output=output)
+        _after(model, helper.make_node("Constant", [], ["nothing"], value=tensor), output=output, operator=operator)
 
     return graph(change, STEP)
 

@@ -189,6 +189,16 @@ def test_a_model_that_is_being_loaded_is_unavailable_for_now(store: Path) -> Non
 
 
 @pytest.mark.fault(41)
+def test_a_version_whose_trial_hangs_holds_up_no_other(server: Managed, store: Path) -> None:
+    put(store, 4, endless_loop, seal=True)
+    call = server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=4), timeout=TIMEOUT_S)
+    wait_for(server, 4, "LOADING")
+    server.load(2)
+    assert server.states() == {1: READY, 2: READY, 4: LOADING}
+    call.cancel()
+
+
+@pytest.mark.fault(41)
 def test_a_load_goes_on_without_the_caller_and_happens_once_for_two(server: Managed) -> None:
     """A caller that goes away changes nothing; a second one waits for the same load."""
     first = server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=2))

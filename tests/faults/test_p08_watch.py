@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.damage import FILES
-from tests.faults.versions import NAME, TIMEOUT_S, Managed, managed_server, put
+from tests.faults.damage import FILES, SEALED
+from tests.faults.versions import NAME, TIMEOUT_S, Managed, edit_manifest, managed_server, put
 
 WATCH = ("--model-control", "watch", "--watch-interval-s", "0.2")
 READY, FAILED_FILE, UNLOADED = ("READY", "UNSPECIFIED"), ("FAILED", "FILE"), ("UNLOADED", "UNSPECIFIED")
+LOADING = ("LOADING", "UNSPECIFIED")
 SEVERAL_LOOKS_S = 2.0
-empty_graph = FILES["an empty graph"][0]
+empty_graph, endless_loop = FILES["an empty graph"][0], SEALED["a loop that never ends"][0]
 
 
 @pytest.fixture
@@ -58,6 +59,21 @@ def test_a_version_takes_over_once_it_is_proved_and_a_damaged_one_never_does(sto
         shutil.rmtree(store / NAME / "2")
         wait_for(server, {1: READY, 3: FAILED_FILE})
         assert server.translate()[0] == 1
+
+
+@pytest.mark.fault(36, 41)
+def test_a_version_whose_trial_hangs_holds_up_neither_other_models_nor_other_versions(store: Path) -> None:
+    """Nor the looks at the store: a model that is published meanwhile is served."""
+    good = put(store, 3).rename(store.parent / "good")
+    edit_manifest(good, name="another")
+    put(store, 2)
+    with managed_server(store, *WATCH, "--probe-timeout-s", "600") as server:
+        put(store, 4, endless_loop, seal=True)
+        wait_for(server, {1: READY, 2: READY, 4: LOADING})
+        (store / "another").mkdir()
+        good.rename(store / "another" / "3")
+        wait_for(server, {1: READY, 2: READY, 3: READY, 4: LOADING})
+        assert server.translate()[0] == 2
 
 
 @pytest.mark.fault(37)

@@ -67,12 +67,13 @@ def test_whole_files_with_wrong_content_refuse_the_version(
 
 
 @pytest.mark.fault(42)
-def test_a_manifest_that_promises_longer_sources_than_its_graph_encodes_refuses_the_version(
-    server: Managed, store: Path
+@pytest.mark.parametrize("promise", ["max_source_length", "max_target_length"])
+def test_a_manifest_that_promises_more_tokens_than_its_graphs_have_positions_for_refuses_the_version(
+    server: Managed, store: Path, promise: str
 ) -> None:
     """The positions of a Transformer end; no golden sentence is so long."""
     version = next(number for number in _versions if number % 2 == 0)
-    put(store, version, lambda folder: edit_manifest(folder, max_source_length=2**11), seal=True)
+    put(store, version, lambda folder: edit_manifest(folder, **{promise: 2**11}), seal=True)
     assert_refused(server, version, "CERTIFICATE")
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -182,6 +183,62 @@ def test_who_reads_nothing_loses_the_call(brisk_server: ServerProcess) -> None:
         peer.h2.increment_flow_control_window(2**20, stream_id)
         peer.flush()
         assert peer.status(stream_id) == DEADLINE_EXCEEDED
+
+
+@pytest.fixture(scope="module")
+def forgetful_server(small_store: Path) -> Iterator[ServerProcess]:
+    """An answer may be unread for two seconds."""
+    alterations = ("service.unread:MAX_UNREAD_S=2",)
+    with server_process(command(small_store, "--max-write-stall-s", "1", alterations=alterations)) as server:
+        yield server
+
+
+def is_closed(peer: Connection) -> bool:
+    peer.read(0.05)
+    return peer.is_closed
+
+
+@pytest.mark.fault(30)
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("Translate", pb.TranslateRequest(model=MODEL, texts=[SENTENCE])),
+        ("ListModels", pb.ListModelsRequest()),
+        ("StreamTranslate", pb.StreamTranslateRequest(model=MODEL, text=SENTENCE)),
+    ],
+)
+def test_who_takes_no_answer_loses_the_connection(forgetful_server: ServerProcess, method: str, message: Any) -> None:
+    """A window of zero and no deadline: all is over for the server at once, and gRPC holds the answers no longer than
+    they may be unread. Who has another connection notices nothing, nor does a call that is under way on this one."""
+    with (
+        Connection(forgetful_server.address, window=0) as peer,
+        Connection(forgetful_server.address, window=0) as busy,
+        Connection(forgetful_server.address) as other,
+    ):
+        answers = [peer.call(method, message.SerializeToString()) for _ in range(3)]
+        busy_answer = busy.call(method, message.SerializeToString())
+        under_way = busy.call("TranslateInteractive")
+        until(lambda: is_closed(peer))
+        assert [peer.status(each) for each in answers] == [None] * 3
+        assert other.status(other.call(method, message.SerializeToString())) == OK
+        assert not is_closed(busy)
+        assert busy.status(busy_answer, timeout_s=0.1) is None
+        busy.reset(under_way)
+        until(lambda: is_closed(busy))
+    until(lambda: balance_of(read_metrics(forgetful_server)).is_even)
+
+
+@pytest.mark.fault(31)
+def test_an_answer_that_is_taken_late_is_whole(forgetful_server: ServerProcess) -> None:
+    with Connection(forgetful_server.address, window=0) as peer:
+        stream_id = peer.call("Translate", pb.TranslateRequest(model=MODEL, texts=[SENTENCE]).SerializeToString())
+        until(lambda: balance_of(read_metrics(forgetful_server)).is_even)
+        time.sleep(1.0)
+        peer.h2.increment_flow_control_window(2**20, stream_id)
+        peer.flush()
+        assert peer.status(stream_id) == OK
+        time.sleep(2.5)
+        assert not is_closed(peer)
 
 
 @pytest.mark.fault(31)
