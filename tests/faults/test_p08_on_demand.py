@@ -190,6 +190,7 @@ def test_a_model_that_is_being_loaded_is_unavailable_for_now(store: Path) -> Non
 
 @pytest.mark.fault(41)
 def test_a_version_whose_trial_hangs_holds_up_no_other(server: Managed, store: Path) -> None:
+    """It is LOADING; another one is loaded, and serves, meanwhile."""
     put(store, 4, endless_loop, seal=True)
     call = server.manager.LoadModel.future(management.LoadModelRequest(model=NAME, version=4), timeout=TIMEOUT_S)
     wait_for(server, 4, "LOADING")

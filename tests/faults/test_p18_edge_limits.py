@@ -230,6 +230,7 @@ def test_who_takes_no_answer_loses_the_connection(forgetful_server: ServerProces
 
 @pytest.mark.fault(31)
 def test_an_answer_that_is_taken_late_is_whole(forgetful_server: ServerProcess) -> None:
+    """OK, within the time that it may be unread; the connection lives on."""
     with Connection(forgetful_server.address, window=0) as peer:
         stream_id = peer.call("Translate", pb.TranslateRequest(model=MODEL, texts=[SENTENCE]).SerializeToString())
         until(lambda: balance_of(read_metrics(forgetful_server)).is_even)
